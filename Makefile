@@ -1,0 +1,57 @@
+# LinearNexus: `make quickstart` trains a small language model, whatever is installed; `make help` lists the rest.
+# Plain make (3.81, the one of macOS, is enough). The first run installs into .venv; later runs need no network.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN = $(VENV)/bin
+
+.PHONY: help quickstart test lint bench laws clean
+
+help:
+	@echo "make quickstart   train a small language model for two minutes, then let it write"
+	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
+	@echo "make lint         check format, style, types and imports"
+	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
+	@echo "make bench        measure the speed"
+	@echo "make clean        delete $(VENV), caches and builds; runs/ stays"
+	@echo
+	@echo "PYTHON=python3.12 picks the Python of a new $(VENV)."
+
+quickstart: $(VENV)/.installed
+	$(BIN)/linearnexus train gpt-nano --data stories --max-minutes 2
+	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+laws: $(VENV)/.dev
+	$(BIN)/python -m tests.laws $(ARGS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Each stamp says that an install went through; one older than pyproject.toml means that the dependencies may have changed.
+$(VENV)/.installed: pyproject.toml $(BIN)/python
+	@echo "Installing LinearNexus and what it needs into $(VENV): about 650 MB, once, a minute or two."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(BIN)/python
+	@echo "Installing LinearNexus and its development tools into $(VENV): about 750 MB, once, a minute or two."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $(VENV)/.installed $@
+
+# A link to a Python that is gone counts as missing, so the environment is made again.
+$(BIN)/python:
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)"

@@ -1,0 +1,1 @@
+"""Module and pytree helpers, layers, configs, errors: everything the other packages stand on."""

@@ -1,0 +1,108 @@
+"""Configs: frozen dataclasses that name every choice of a model or a run, written to JSON and read back.
+
+Config classes import without JAX, so that the command line answers at once. The *type* of a config decides what it
+builds (`config.build()` in its own class); the name given to `@config` serves JSON and the command line, and nothing
+else.
+
+Look first at: `config`, `to_json`, `from_json`.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+from linearnexus.core.errors import UserError, unknown
+
+T = TypeVar("T")
+_TYPES: dict[str, type] = {}
+
+
+@dataclass_transform(frozen_default=True)
+def config(name: str) -> Callable[[type[T]], type[T]]:
+    """Makes a class a frozen dataclass that JSON knows as `name`."""
+
+    def register(cls: type[T]) -> type[T]:
+        if name in _TYPES and _TYPES[name].__qualname__ != cls.__qualname__:
+            raise ValueError(f"Two config classes are named '{name}': {_TYPES[name]} and {cls}; rename one.")
+        made = dataclasses.dataclass(frozen=True)(cls)
+        _TYPES[name] = made
+        return made
+
+    return register
+
+
+def config_types(base: type[T]) -> dict[str, type[T]]:
+    """The registered config classes below `base`, by name."""
+    return {name: cls for name, cls in _TYPES.items() if issubclass(cls, base)}
+
+
+def config_name(cls: type) -> str:
+    """The registered name of a config class."""
+    return next(name for name, known in _TYPES.items() if known is cls)
+
+
+def to_json(value: Any) -> Any:
+    """A config as plain JSON values; every config object carries its registered name under "type"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": config_name(type(value)), **fields}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """The config that `to_json` wrote. Raises UserError for an unknown type or field, or a value of the wrong type."""
+    if isinstance(value, list):
+        return tuple(from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    fields = dict(value)
+    name = fields.pop("type", None)
+    if name not in _TYPES:
+        raise unknown("config type", str(name), _TYPES)
+    return make(_TYPES[name], {key: from_json(item) for key, item in fields.items()})
+
+
+def make(cls: type[T], values: dict[str, Any]) -> T:
+    """`cls(**values)`, with a sentence instead of a traceback for an unknown field or a value of the wrong type."""
+    allowed = typing.get_type_hints(cls)
+    for key, item in values.items():
+        if key not in allowed:
+            raise unknown(f"option of {cls.__name__}", key, allowed)
+        if not _fits(item, allowed[key]):
+            raise UserError(f"{key} is {item!r}, which is not {_describe(allowed[key])}; give {key} such a value.")
+    return cls(**values)
+
+
+def replaced(value: T, name: str, item: Any) -> T:
+    """A config with one field changed, its type checked as in `make`."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]
+    return make(type(value), {**fields, name: item})
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(annotation, type) or isinstance(value, annotation)
+
+
+def _describe(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in arguments)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -1,0 +1,119 @@
+"""Layers that every block uses: the matrix product, norms, rotary positions, dropout.
+
+Look first at: `linear`, `RMSNorm`, `rotary`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
+
+from linearnexus.core.module import module, static, vector
+
+
+def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """float32, or the dtype itself where that is wider. (`jnp.promote_types` raises under strict promotion.)"""
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits > 32 else jnp.dtype(jnp.float32)
+
+
+def at_least_float32(x: Array) -> Array:
+    """The array in float32 or wider: softmax, norms, decays and states are computed in it; float64 stays float64."""
+    return x.astype(wide_dtype(x.dtype))
+
+
+def linear(
+    x: Float[Array, "... D"], weight: Float[Array, "D E"], bias: Float[Array, "E"] | None = None
+) -> Float[Array, "... E"]:
+    """`x @ weight + bias` in x's dtype.
+
+    The product is written in two dimensions: with three, XLA's CPU backend makes a slow transposing copy for the
+    weight's gradient (1.3 to 1.5 times the time of a small training step when measured).
+    """
+    y = x.reshape(-1, x.shape[-1]) @ weight.astype(x.dtype)
+    if bias is not None:
+        y = y + _row(bias, y)
+    return y.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+@module
+class RMSNorm:
+    """`x / rms(x) * scale`, computed in float32 (Zhang and Sennrich 2019, equation 4)."""
+
+    scale: Array = vector()  # [D]
+    eps: float = static(default=1e-5)
+
+    @classmethod
+    def init(cls, size: int, eps: float = 1e-5) -> "RMSNorm":
+        return cls(jnp.ones(size), eps)
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        wide = at_least_float32(x)
+        scaled = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (scaled * _row(self.scale, wide)).astype(x.dtype)
+
+
+@module
+class LayerNorm:
+    """`(x - mean) / std * scale + bias`, computed in float32 (Ba, Kiros and Hinton 2016, equation 4); the bias is
+    optional."""
+
+    scale: Array = vector()  # [D]
+    bias: Array | None = vector(default=None)  # [D]
+    eps: float = static(default=1e-5)
+
+    @classmethod
+    def init(cls, size: int, bias: bool = True, eps: float = 1e-5) -> "LayerNorm":
+        return cls(jnp.ones(size), jnp.zeros(size) if bias else None, eps)
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        wide = at_least_float32(x)
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        y = (
+            centred
+            * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
+            * _row(self.scale, wide)
+        )
+        if self.bias is not None:
+            y = y + _row(self.bias, wide)
+        return y.astype(x.dtype)
+
+
+def _row(vector: Float[Array, "D"], like: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """A [D] vector in the dtype and rank of `like`, so that strict promotion of ranks and dtypes is satisfied."""
+    return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
+
+
+def rotary(x: Float[Array, "B T H K"], position: Int[Array, "B T"], theta: float) -> Float[Array, "B T H K"]:
+    """Rotates each pair (x[i], x[i + K/2]) by the angle `position * theta^(-2i/K)` (Su et al. 2021, equation 34, in the
+    split-half layout of GPT-NeoX and Llama). Scores of two rotated vectors depend on the difference of their
+    positions."""
+    half = x.shape[-1] // 2
+    wide = at_least_float32(x)
+    rate = theta ** (-jnp.arange(half, dtype=wide.dtype) / half)
+    angle = position.astype(wide.dtype)[:, :, None, None] * rate.reshape(1, 1, 1, half)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    first, second = wide[..., :half], wide[..., half:]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+@module
+class Dropout:
+    """Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate). Each use folds in its own
+    number."""
+
+    key: Array
+    rate: float = static()
+
+    def fold(self, number: int | Int[Array, ""]) -> "Dropout":
+        # through int32: `fold_in` refuses a negative Python int
+        return Dropout(jax.random.fold_in(self.key, jnp.asarray(number, jnp.int32)), self.rate)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        keep = jax.random.bernoulli(self.key, 1 - self.rate, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
+
+
+def drop(x: Float[Array, "..."], dropout: Dropout | None, number: int) -> Float[Array, "..."]:
+    """x with the block's dropout under its own number; x itself when dropout is off."""
+    return x if dropout is None else dropout.fold(number)(x)

@@ -1,0 +1,44 @@
+"""What is set on the machine before the first computation: the compilation cache, and memory that stays with the
+process.
+
+Look first at: `prepare`.
+"""
+
+import ctypes
+import sys
+
+from linearnexus.core.paths import cache_dir
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+KEEP = 2**31 - 1
+
+
+def keep_heap() -> None:
+    """Lets freed memory stay with the process (glibc only). XLA frees its buffers after every step; given back to the
+    system they are faulted in again, page by page, which cost a small model a quarter of its speed. To be called before
+    JAX is imported."""
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(M_MMAP_THRESHOLD, KEEP)
+    mallopt(M_TRIM_THRESHOLD, KEEP)
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs in the cache folder, however fast they compiled, unless the user has set JAX's own
+    cache."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def prepare() -> None:
+    """Both, in their order."""
+    keep_heap()
+    cache_compilations()

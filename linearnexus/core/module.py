@@ -1,0 +1,75 @@
+"""Modules: frozen dataclasses of arrays that are JAX pytrees, and nothing more.
+
+A module's fields are arrays, other modules, tuples of these, or None. `jit`, `grad`, `scan`, optax and safetensors work
+on it with no adapter. Each array declares its role, because optimizers and weight decay go by role, never by `ndim`:
+
+    matrix     a weight of a matrix product [in, out]: decayed, orthogonalised by Muon
+    embedding  a table of vectors, or the output head [W, D]: decayed, never by Muon
+    vector     everything else (biases, norm scales, convolution taps, A_log, D): never decayed
+
+Look first at: `module`, `matrix`, `roles`.
+"""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T")
+
+
+def matrix(*, residual: bool = False, **options: Any) -> Any:
+    """A field that holds a matrix [in, out]. `residual`: it writes into the residual stream, so the model scales its
+    initial value down by the square root of the number of residual branches (GPT-2, section 2.3)."""
+    return dataclasses.field(metadata={"role": "matrix", "residual": residual}, **options)
+
+
+def table(**options: Any) -> Any:
+    """A field that holds a table [rows, D]."""
+    return dataclasses.field(metadata={"role": "embedding"}, **options)
+
+
+def vector(**options: Any) -> Any:
+    """A field that holds any other parameter: it is never decayed."""
+    return dataclasses.field(metadata={"role": "vector"}, **options)
+
+
+def static(**options: Any) -> Any:
+    """A field that is not an array: part of the tree's structure."""
+    return dataclasses.field(metadata={"static": True}, **options)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(matrix, table, vector, static, dataclasses.field))
+def module(cls: type[T]) -> type[T]:
+    """Makes a class a frozen dataclass and a JAX pytree."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    meta = [field.name for field in fields if field.metadata.get("static")]
+    data = [field.name for field in fields if not field.metadata.get("static")]
+    return jax.tree_util.register_dataclass(cls, data, meta)
+
+
+def roles(tree: T) -> T:
+    """The same tree with each array replaced by its role, "matrix", "embedding" or "vector"."""
+    return _map_fields(tree, lambda metadata, _: metadata["role"])
+
+
+def scale_residual(tree: T, factor: float) -> T:
+    """Multiplies every matrix declared `residual` by `factor`."""
+    return _map_fields(tree, lambda metadata, array: array * factor if metadata.get("residual") else array)
+
+
+def _map_fields(tree: Any, function: Any) -> Any:
+    """Maps (metadata of the field, array) over the arrays of a module."""
+    if isinstance(tree, tuple):
+        return tuple(_map_fields(item, function) for item in tree)
+    if not dataclasses.is_dataclass(tree) or isinstance(tree, type):
+        return tree
+    changed = {}
+    for field in dataclasses.fields(tree):
+        value = getattr(tree, field.name)
+        if "role" in field.metadata and value is not None:
+            changed[field.name] = function(field.metadata, value)
+        elif not field.metadata.get("static"):
+            changed[field.name] = _map_fields(value, function)
+    return dataclasses.replace(tree, **changed)

@@ -1,0 +1,1 @@
+"""One file a sequence mixer: parameters and gates, one op call."""

@@ -1,0 +1,69 @@
+"""The contract of a mixer, and the law that every mixer obeys.
+
+The law: a call over T tokens from any state = T steps = any split into calls = the same tokens with any padding, any
+batch mates, any packing; outputs at valid tokens, final states and all gradients. `tests/laws/` tests it for every
+registered mixer.
+
+Look first at: `SequenceMixer`.
+"""
+
+from typing import Any, Protocol, Self, runtime_checkable
+
+from jax import Array
+from jaxtyping import Float
+
+from linearnexus.core.layers import Dropout
+from linearnexus.core.module import module
+from linearnexus.core.tokens import Tokens
+
+State = Any  # a pytree of arrays with the batch first: KV cache, matrix state, convolution tail
+
+
+@module
+class Context:
+    """What a mixer is told beside its input: the tokens, and dropout (None: off)."""
+
+    tokens: Tokens
+    dropout: Dropout | None = None
+
+
+@module
+class Out:
+    """What a mixer returns: the output and, where a state came in, the state after it."""
+
+    y: Array
+    state: State = None
+
+
+@runtime_checkable
+class SequenceMixer(Protocol):
+    """Carries information from token to token. Every method is pure; outputs at invalid tokens are finite and without
+    meaning."""
+
+    @classmethod
+    def init(cls, config: Any, hidden_size: int, key: Array) -> Self:
+        """Random weights, as in the mixer's paper or its official code."""
+        ...
+
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> State:
+        """The state before the first token. `max_len`: tokens that a cache must hold; a recurrent state ignores it."""
+        ...
+
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> Out:
+        """T tokens in parallel or in chunks. State None: training, from nothing. A state: prefill, or going on."""
+        ...
+
+    def step(self, x: Float[Array, "B D"], context: Context, state: State) -> Out:
+        """One token, by the paper's recurrence. The context's tokens are [B]."""
+        ...
+
+    def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
+        """Named arrays to show a person, from the same computation as a call: attention weights, decays, writes."""
+        ...
+
+
+@runtime_checkable
+class ChannelMixer(Protocol):
+    """Works on each token alone."""
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]: ...

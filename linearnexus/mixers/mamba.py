@@ -1,0 +1,117 @@
+"""Mamba: each token updates a running summary of what came before, and decides itself how much to write and to forget.
+
+    [x, z] = W_in u      x = silu(conv(x))      [dt, B, C] = W_select x      dt = softplus(W_dt dt + dt_bias)
+    h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t        y_t = C_t . h_t + D x_t        out = W_out (y * silu(z))
+
+Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", sections 3.2 to 3.6; initial values
+as in the official code (mamba_simple.py). The same function; A_log is stored [N, E] and convolution taps newest first.
+The state is the convolution's tail and h: constant in size, however long the text.
+
+Look first at: `_select`, `__call__`, `step`.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from linearnexus.core.layers import at_least_float32, linear, wide_dtype
+from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.mixers.base import Context, Out
+from linearnexus.mixers.config import MambaConfig
+from linearnexus.ops import selective_scan
+from linearnexus.ops.short_conv import short_conv, short_conv_step
+
+
+@module
+class MambaState:
+    """tail [B, W-1, E]: the last inputs of the convolution; h [B, N, E]: the summary, in float32 or wider."""
+
+    tail: Array
+    h: Array
+
+
+@module
+class Mamba:
+    w_in: Array = matrix()  # [D, 2E]: the signal x and the gate z
+    conv: Array = vector()  # [W, E], conv[j] is the tap j tokens back
+    conv_bias: Array = vector()  # [E]
+    w_select: Array = matrix()  # [E, R+2N]: dt (low rank), B and C from the token
+    w_dt: Array = matrix()  # [R, E]
+    dt_bias: Array = vector()  # [E]
+    A_log: Array = vector()  # [N, E], A = -exp(A_log)
+    D: Array = vector()  # [E], what passes by the state
+    w_out: Array = matrix(residual=True)  # [E, D]
+    config: MambaConfig = static()
+
+    @classmethod
+    def init(cls, config: MambaConfig, hidden_size: int, key: Array) -> "Mamba":
+        """Step sizes log-uniform in [0.001, 0.1], A = -(1 ... N) in every channel, matrices uniform as in the official
+        code."""
+        inner, rank, n = config.expand * hidden_size, config.rank(hidden_size), config.state_size
+        keys = iter(jax.random.split(key, 7))
+
+        def uniform(shape, fan_in):
+            return jax.random.uniform(next(keys), shape, minval=-1, maxval=1) / math.sqrt(fan_in)
+
+        dt = jnp.exp(jax.random.uniform(next(keys), (inner,), minval=math.log(1e-3), maxval=math.log(1e-1)))
+        return cls(
+            w_in=uniform((hidden_size, 2 * inner), hidden_size),
+            conv=uniform((config.conv_size, inner), config.conv_size),
+            conv_bias=uniform((inner,), config.conv_size),
+            w_select=uniform((inner, rank + 2 * n), inner),
+            w_dt=uniform((rank, inner), rank),
+            dt_bias=dt + jnp.log(-jnp.expm1(-dt)),  # the inverse of softplus
+            A_log=jnp.broadcast_to(jnp.log(jnp.arange(1, n + 1, dtype=jnp.float32))[:, None], (n, inner)),
+            D=jnp.ones(inner),
+            w_out=uniform((inner, hidden_size), inner),
+            config=config,
+        )
+
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> MambaState:
+        taps, inner = self.conv.shape
+        return MambaState(
+            jnp.zeros((batch, taps - 1, inner), dtype), jnp.zeros((batch, *self.A_log.shape), wide_dtype(dtype))
+        )
+
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MambaState | None = None) -> Out:
+        before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
+        signal, tail = short_conv(signal, self.conv, before.tail, context.tokens)
+        inputs = self._select(signal)
+        y, h = selective_scan.chunked(*inputs, before.h, context.tokens)
+        return Out(self._read(y, inputs[0], gate), None if state is None else MambaState(tail, h))
+
+    def step(self, x: Float[Array, "B D"], context: Context, state: MambaState) -> Out:
+        signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
+        signal, tail = short_conv_step(signal, self.conv, state.tail, context.tokens)
+        inputs = self._select(signal)
+        y, h = selective_scan.step(*inputs, state.h, context.tokens)
+        return Out(self._read(y, inputs[0], gate), MambaState(tail, h))
+
+    def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
+        """dt [B,T,E]: how strongly each token writes (and forgets); decay [B,T,N,E]: what remains of the old state;
+        B, C [B,T,N]: the slots written and read; signal [B,T,E]: what is written."""
+        signal = jnp.split(linear(x, self.w_in), 2, axis=-1)[0]
+        signal, _ = short_conv(signal, self.conv, self.init_state(x.shape[0], 0, x.dtype).tail, context.tokens)
+        signal, dt, A, B, C = self._select(signal)
+        return {"signal": signal, "dt": dt, "decay": jnp.exp(dt[:, :, None, :] * A[None, None]), "B": B, "C": C}
+
+    def _select(self, signal: Float[Array, "... E"]) -> tuple[Array, Array, Array, Array, Array]:
+        """x [...,E], dt [...,E], A [N,E], B [...,N], C [...,N] of the scan, in float32 or wider."""
+        bias = self.conv_bias.astype(signal.dtype).reshape((1,) * (signal.ndim - 1) + (-1,))
+        x = jax.nn.silu(signal + bias)
+        n = self.config.state_size
+        low, B, C = jnp.split(linear(x, self.w_select), [self.w_dt.shape[0], self.w_dt.shape[0] + n], axis=-1)
+        dt = jax.nn.softplus(at_least_float32(linear(low, self.w_dt, self.dt_bias)))
+        A = -jnp.exp(at_least_float32(self.A_log))
+        return at_least_float32(x), dt, A, at_least_float32(B), at_least_float32(C)
+
+    def _read(
+        self, y: Float[Array, "... E"], x: Float[Array, "... E"], gate: Float[Array, "... E"]
+    ) -> Float[Array, "... D"]:
+        skip = at_least_float32(self.D).reshape((1,) * (y.ndim - 1) + (-1,)) * x
+        return linear((y + skip).astype(gate.dtype) * jax.nn.silu(gate), self.w_out)

@@ -1,0 +1,52 @@
+"""The feed-forward network: each token by itself, up to F channels, through a nonlinearity, and down again.
+
+y = W_down act(W_up x)            GELU as in GPT-2, or squared ReLU (So et al. 2021)
+y = W_down (act(W_gate x) * W_up x)     gated; with SiLU it is SwiGLU (Shazeer 2020, equation 6)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from linearnexus.core.layers import linear
+from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.mixers.config import MLPConfig
+
+ACTIVATIONS: dict[str, Any] = {
+    "gelu": jax.nn.gelu,  # the tanh form, as in GPT-2
+    "silu": jax.nn.silu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+}
+
+
+@module
+class MLP:
+    up: Array = matrix()  # [D, F]
+    gate: Array | None = matrix()  # [D, F]
+    down: Array = matrix(residual=True)  # [F, D]
+    up_bias: Array | None = vector()  # [F]
+    down_bias: Array | None = vector()  # [D]
+    config: MLPConfig = static()
+
+    @classmethod
+    def init(cls, config: MLPConfig, hidden_size: int, key: Array) -> "MLP":
+        """Weights N(0, 0.02), biases zero (GPT-2)."""
+        inner = round(config.width * hidden_size)
+        up, gate, down = jax.random.split(key, 3)
+        return cls(
+            up=0.02 * jax.random.normal(up, (hidden_size, inner)),
+            gate=0.02 * jax.random.normal(gate, (hidden_size, inner)) if config.gated else None,
+            down=0.02 * jax.random.normal(down, (inner, hidden_size)),
+            up_bias=jnp.zeros(inner) if config.bias else None,
+            down_bias=jnp.zeros(hidden_size) if config.bias else None,
+            config=config,
+        )
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        act = ACTIVATIONS[self.config.activation]
+        hidden = linear(x, self.up, self.up_bias)
+        hidden = act(hidden) if self.gate is None else act(linear(x, self.gate)) * hidden
+        return linear(hidden, self.down, self.down_bias)

@@ -1,0 +1,1 @@
+"""The block, the language model and the presets."""

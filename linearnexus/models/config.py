@@ -1,0 +1,76 @@
+"""What a language model is made of: its width, its depth, and the pattern of blocks that is repeated over the depth."""
+
+from typing import TYPE_CHECKING, Literal
+
+from linearnexus.core.config import config
+from linearnexus.core.errors import UserError
+from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig
+
+if TYPE_CHECKING:
+    from linearnexus.core.layers import LayerNorm, RMSNorm
+
+
+@config("rmsnorm")
+class RMSNormConfig:
+    eps: float = 1e-5
+
+    def init(self, size: int) -> "RMSNorm":
+        from linearnexus.core.layers import RMSNorm
+
+        return RMSNorm.init(size, self.eps)
+
+
+@config("layernorm")
+class LayerNormConfig:
+    bias: bool = True
+    eps: float = 1e-5
+
+    def init(self, size: int) -> "LayerNorm":
+        from linearnexus.core.layers import LayerNorm
+
+        return LayerNorm.init(size, self.bias, self.eps)
+
+
+@config("block")
+class BlockConfig:
+    """One layer: a sequence mixer, then (unless None) a channel mixer, each in a pre-norm residual branch."""
+
+    mixer: MixerConfig
+    channel_mixer: ChannelMixerConfig | None = None
+
+
+@config("model")
+class ModelConfig:
+    """A language model. `pattern` is one period of blocks, repeated cyclically up to `n_layer`."""
+
+    pattern: tuple[BlockConfig, ...]
+    n_layer: int
+    hidden_size: int  # D
+    vocab_size: int = 256  # W; training sets it to the tokenizer's
+    norm: RMSNormConfig | LayerNormConfig = RMSNormConfig()
+    learned_positions: int = 0  # rows of a learned position table, the longest context then; 0: none
+    tie_embeddings: bool = True  # the output head is the embedding table
+    dropout: float = 0.0
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"  # of activations; parameters stay float32
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_layer", 1), ("hidden_size", 1), ("vocab_size", 1), ("learned_positions", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; give {least} or more.")
+        if not 0 <= self.dropout < 1:
+            raise UserError(
+                f"dropout is {self.dropout}; it is the share of activations set to zero, so give "
+                "a number from 0 to below 1."
+            )
+        if not self.pattern:
+            raise UserError("The pattern has no block; give at least one.")
+        for block in self.pattern:
+            block.mixer.check(self.hidden_size)
+
+    def block(self, layer: int) -> BlockConfig:
+        return self.pattern[layer % len(self.pattern)]
+
+    @property
+    def n_residual(self) -> int:
+        """Residual branches of the whole stack."""
+        return sum(1 if self.block(layer).channel_mixer is None else 2 for layer in range(self.n_layer))

@@ -1,0 +1,158 @@
+"""A language model: ids -> vectors -> blocks -> for every token, a score (logit) for each possible next one.
+
+Every layer's weights are arrays of their own (`blocks[7].mixer.wq`), in memory as on disk. A deep model is stacked inside
+the training step, for a scan that compiles each period of its pattern once; a shallow one is unrolled, which is faster.
+
+Look first at: `LanguageModel.__call__`, `step`, `init`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int
+
+from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, linear
+from linearnexus.core.module import module, scale_residual, static, table
+from linearnexus.core.tokens import count_tokens
+from linearnexus.mixers.base import Context, State
+from linearnexus.models.block import Block
+from linearnexus.models.config import ModelConfig
+
+UNROLL_UP_TO = 12  # layers; deeper models scan over their periods in training: slower steps, far shorter compilation
+
+
+@module
+class ModelState:
+    """What the model remembers of each row: one state a layer, and the counts that tokens are numbered with."""
+
+    layers: tuple[State, ...]
+    position: Array  # [B] tokens so far in the current document
+    index: Array  # [B] tokens so far in the row
+
+
+@module
+class Output:
+    logits: Array  # [B, T, W], float32 or wider
+    state: ModelState | None = None
+
+
+@module
+class LanguageModel:
+    embedding: Array = table()  # [W, D]
+    positions: Array | None = table()  # [L, D], learned
+    blocks: tuple[Block, ...]  # one a layer
+    norm: RMSNorm | LayerNorm
+    head: Array | None = table()  # [W, D]; None: the embedding
+    config: ModelConfig = static()
+
+    @classmethod
+    def init(cls, config: ModelConfig, key: Array) -> "LanguageModel":
+        """Random weights: tables N(0, 0.02), mixers as in their papers, and every matrix that writes into the residual
+        stream divided by the square root of the number of such branches (GPT-2; Mamba's code does the same)."""
+        k_embedding, k_positions, k_head, k_blocks = jax.random.split(key, 4)
+        keys = jax.random.split(k_blocks, config.n_layer)
+        blocks = (Block.init(config.block(layer), config, keys[layer]) for layer in range(config.n_layer))
+
+        def rows(k: Array, n: int) -> Array:
+            return 0.02 * jax.random.normal(k, (n, config.hidden_size))
+
+        return cls(
+            embedding=rows(k_embedding, config.vocab_size),
+            positions=rows(k_positions, config.learned_positions) if config.learned_positions else None,
+            blocks=tuple(scale_residual(block, config.n_residual**-0.5) for block in blocks),
+            norm=config.norm.init(config.hidden_size),
+            head=None if config.tie_embeddings else rows(k_head, config.vocab_size),
+            config=config,
+        )
+
+    def init_state(self, batch: int, max_len: int, dtype: Any = None) -> ModelState:
+        """The state before the first token; caches hold `max_len` tokens. `dtype` of caches: the activations' unless
+        given."""
+        dtype = self.config.dtype if dtype is None else dtype
+        zero = jnp.zeros(batch, jnp.int32)
+        return ModelState(tuple(b.mixer.init_state(batch, max_len, dtype) for b in self.blocks), zero, zero)
+
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        valid: Bool[Array, "B T"] | None = None,
+        starts: Bool[Array, "B T"] | None = None,
+        state: ModelState | None = None,
+        key: Array | None = None,
+    ) -> Output:
+        """Logits [B, T, W] for the token after each one.
+
+        `valid`: which tokens are real (None: all); `starts`: which begin a new document (None: none). `state`: go on
+        from it (None: from nothing, and return none). `key`: dropout is on, with this key.
+        """
+        before = (None, None) if state is None else (state.position, state.index)
+        tokens, position, index = count_tokens(ids.shape, valid, starts, *before)
+        dropout = None if key is None or not self.config.dropout else Dropout(key, self.config.dropout)
+        x = drop(self._embed(ids, tokens.position), dropout, -1)
+        context = Context(tokens, dropout)
+        if state is not None:
+            states = []
+            for layer, (block, block_state) in enumerate(zip(self.blocks, state.layers, strict=True)):
+                out = block(x, _at(context, layer), block_state)
+                x = out.y
+                states.append(out.state)
+            return Output(self._logits(x), ModelState(tuple(states), position, index))
+        if self.config.n_layer <= UNROLL_UP_TO:
+            for layer, block in enumerate(self.blocks):
+                x = block(x, _at(context, layer)).y
+            return Output(self._logits(x))
+        return Output(self._logits(self._scan(x, context)))
+
+    def step(
+        self,
+        ids: Int[Array, "B"],
+        state: ModelState,
+        valid: Bool[Array, "B"] | None = None,
+        starts: Bool[Array, "B"] | None = None,
+    ) -> tuple[Float[Array, "B W"], ModelState]:
+        """One token a row, by each mixer's recurrence: the logits [B, W] after it, and the state."""
+        valid, starts = (None if field is None else field[:, None] for field in (valid, starts))
+        tokens, position, index = count_tokens((ids.shape[0], 1), valid, starts, state.position, state.index)
+        context = Context(jax.tree.map(lambda field: field[:, 0], tokens))
+        x = self._embed(ids, context.tokens.position)
+        states = []
+        for block, block_state in zip(self.blocks, state.layers, strict=True):
+            out = block.step(x, context, block_state)
+            x = out.y
+            states.append(out.state)
+        return self._logits(x), ModelState(tuple(states), position, index)
+
+    def _scan(self, x: Float[Array, "B T D"], context: Context) -> Float[Array, "B T D"]:
+        """The stack without states, one period compiled for all its repetitions."""
+        period = len(self.config.pattern)
+        whole = self.config.n_layer // period * period
+        places = [self.blocks[place:whole:period] for place in range(period if whole else 0)]
+        stacked = tuple(jax.tree.map(lambda *layers: jnp.stack(layers), *place) for place in places)
+
+        def body(x: Array, scanned: Any) -> tuple[Array, None]:
+            first, blocks = scanned
+            for place, block in enumerate(blocks):
+                x = block(x, _at(context, first + place)).y
+            return x, None
+
+        x, _ = lax.scan(body, x, (jnp.arange(0, whole, period, dtype=jnp.int32), stacked))
+        for layer in range(whole, self.config.n_layer):
+            x = self.blocks[layer](x, _at(context, layer)).y
+        return x
+
+    def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
+        x = self.embedding[ids]
+        if self.positions is not None:
+            x = x + self.positions[position]
+        return x.astype(self.config.dtype)
+
+    def _logits(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
+        logits = linear(self.norm(x), (self.embedding if self.head is None else self.head).T)
+        return at_least_float32(logits)
+
+
+def _at(context: Context, layer: int | Int[Array, ""]) -> Context:
+    """The context of one layer: dropout under the layer's own key."""
+    return context if context.dropout is None else Context(context.tokens, context.dropout.fold(layer))

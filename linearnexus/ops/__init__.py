@@ -1,0 +1,1 @@
+"""Pure array math, no parameters: attention, selective scan, short convolution."""

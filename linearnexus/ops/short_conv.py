@@ -1,0 +1,81 @@
+"""Short causal depthwise convolution: `y_t = sum_j w_j x_{t-j}` per channel, over the last W valid tokens of the
+document.
+
+The state is the tail: the last W - 1 valid inputs of each row, [B, W-1, E], oldest first, zeros where the document is
+younger.
+
+Look first at: `short_conv`, `short_conv_step`.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from linearnexus.core.tokens import Tokens
+
+
+def short_conv(
+    x: Float[Array, "B T E"], weight: Float[Array, "W E"], tail: Float[Array, "B W-1 E"], tokens: Tokens
+) -> tuple[Float[Array, "B T E"], Float[Array, "B W-1 E"]]:
+    """A call over T tokens. `weight[j]` is the tap j tokens back. Returns the outputs and the tail after the call.
+
+    With padding, the valid tokens of each row are first moved together, so that a tap counts valid tokens only.
+    """
+    t, taps = x.shape[1], weight.shape[0]
+    position = tokens.position
+    if tokens.valid is not None:
+        order = jnp.argsort(~tokens.valid, axis=1, stable=True)
+        x = jnp.take_along_axis(x, order[:, :, None], axis=1)
+        position = jnp.take_along_axis(position, order, axis=1)
+    padded = jnp.concatenate([tail.astype(x.dtype), x], axis=1)  # [B, W-1+T, E]
+    y = jnp.zeros_like(x)
+    for j in range(taps):
+        y = (
+            y
+            + _from_document(padded[:, taps - 1 - j : taps - 1 - j + t], position, j, tokens)
+            * weight[j].astype(x.dtype)[None, None]
+        )
+    if tokens.valid is None:
+        new_tail, length = padded[:, t:], position[:, -1] + 1
+    else:
+        count = tokens.valid.sum(axis=1, dtype=jnp.int32)
+        new_tail = jnp.take_along_axis(
+            padded, (count[:, None] + jnp.arange(taps - 1, dtype=jnp.int32)[None, :])[:, :, None], axis=1
+        )
+        length = tokens.position[:, -1] + tokens.valid[:, -1].astype(jnp.int32)
+        back = jnp.maximum(jnp.cumsum(tokens.valid, axis=1, dtype=jnp.int32) - 1, 0)
+        y = jnp.take_along_axis(y, back[:, :, None], axis=1)
+    return y, _young(new_tail, length, tokens).astype(tail.dtype)
+
+
+def short_conv_step(
+    x: Float[Array, "B E"], weight: Float[Array, "W E"], tail: Float[Array, "B W-1 E"], tokens: Tokens
+) -> tuple[Float[Array, "B E"], Float[Array, "B W-1 E"]]:
+    """One token. The tail of a row whose token is invalid stays as it is."""
+    if tokens.starts is not None:
+        fresh = tokens.starts if tokens.valid is None else tokens.starts & tokens.valid
+        tail = jnp.where(fresh[:, None, None], jnp.zeros_like(tail), tail)
+    inputs = jnp.concatenate([tail.astype(x.dtype), x[:, None]], axis=1)  # [B, W, E], oldest first
+    y = jnp.sum(inputs * weight[::-1].astype(x.dtype)[None], axis=1)
+    new_tail = inputs[:, 1:].astype(tail.dtype)
+    if tokens.valid is not None:
+        new_tail = jnp.where(tokens.valid[:, None, None], new_tail, tail)
+    return y, new_tail
+
+
+def _from_document(
+    x: Float[Array, "B T E"], position: Int[Array, "B T"], back: int, tokens: Tokens
+) -> Float[Array, "B T E"]:
+    """The inputs `back` tokens ago, zero where the document is younger than that. Without starts in this call the tail
+    already is zero there."""
+    if tokens.starts is None or back == 0:
+        return x
+    return jnp.where((position >= back)[:, :, None], x, jnp.zeros_like(x))
+
+
+def _young(tail: Float[Array, "B S E"], length: Int[Array, "B"], tokens: Tokens) -> Float[Array, "B S E"]:
+    """Zeroes what the tail holds of an older document, `length` being the current one's."""
+    if tokens.starts is None:
+        return tail
+    age = jnp.arange(tail.shape[1], 0, -1, dtype=jnp.int32)[None, :]  # tokens back: W-1 ... 1
+    return jnp.where((age <= length[:, None])[:, :, None], tail, jnp.zeros_like(tail))
