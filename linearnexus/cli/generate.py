@@ -1,0 +1,47 @@
+"""`linearnexus generate RUN PROMPT`: text from a trained model, printed as it is made.
+
+linearnexus generate runs/latest "Once upon a time" --temperature 0.7 --top-k 50
+"""
+
+from dataclasses import dataclass
+
+import tyro
+
+from linearnexus.cli.parse import parse
+from linearnexus.core.machine import prepare
+from linearnexus.generation.config import SamplingConfig
+
+DESCRIPTION = "Let a trained model write. The text streams to the terminal as it is made."
+
+
+@dataclass(frozen=True)
+class Options:
+    run: tyro.conf.Positional[str]  # a run folder, or runs/latest
+    prompt: tyro.conf.Positional[str]  # the beginning of the text
+    sampling: SamplingConfig = SamplingConfig()
+    max_tokens: int = 300  # tokens to write at most
+    samples: int = 1  # different continuations
+    stop: tuple[str, ...] = ()  # texts that end the continuation
+    checkpoint: str = "best"  # best (lowest validation loss), last, or a step
+
+
+def main(arguments: list[str]) -> None:
+    options = parse(Options, arguments, "generate", DESCRIPTION)
+    prepare()
+    from linearnexus import api
+    from linearnexus.cli.main import warn
+
+    run = api.load(options.run, options.checkpoint, warn)
+    if options.samples == 1:
+        pieces = run.generator.stream(options.prompt, options.max_tokens, options.sampling, stop=options.stop)
+        print(options.prompt, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        return
+    for number, made in enumerate(
+        run.generator.generate(
+            options.prompt, options.max_tokens, options.sampling, stop=options.stop, samples=options.samples
+        )
+    ):
+        print(f"--- {number + 1} ---\n{options.prompt}{made.text}")

@@ -1,0 +1,67 @@
+"""The command line: `linearnexus VERB ...`. Each verb is a file in this folder, imported when it is asked for.
+
+Look first at: `VERBS`, `main`.
+"""
+
+import importlib
+import sys
+from importlib.metadata import version
+
+VERBS = {
+    "train": "train a model, from a preset or a recipe, on a text",
+    "generate": "let a trained model write",
+    "inspect": "see how a model reads a prompt and what it would write next, before and after sampling",
+    "info": "see how a preset or a run is built, and what it costs",
+}
+HELP = """\
+LinearNexus trains, runs, compares and explains language models.
+
+  linearnexus train gpt-nano --data stories --max-minutes 2
+  linearnexus generate runs/latest "Once upon a time there was a princess"
+
+{verbs}
+
+linearnexus VERB --help tells the options of a verb.
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line. A user's mistake ends in one sentence and exit code 2, never in a traceback."""
+    from linearnexus.core.errors import UserError, unknown
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("--help", "-h", "help"):
+        print(HELP.format(verbs="\n".join(f"  {name:<10} {text}" for name, text in VERBS.items())))
+        return
+    if verb in ("--version", "-V"):
+        print(f"linearnexus {version('linearnexus')}")
+        return
+    try:
+        if verb not in VERBS:
+            raise unknown("verb", verb, VERBS)
+        importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
+    except UserError as error:
+        fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("Stopped.", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stdout = None
+        sys.exit(0)
+    except OSError as error:
+        fail(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+
+
+def fail(sentence: str, code: int) -> None:
+    """Ends the program with a sentence."""
+    print(f"linearnexus: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def warn(sentence: str) -> None:
+    """Tells a sentence beside the output."""
+    print(f"linearnexus: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""How the next token is chosen. Imports without JAX, so that the command line answers at once."""
+
+import math
+
+from linearnexus.core.config import config
+from linearnexus.core.errors import UserError
+
+
+@config("sampling")
+class SamplingConfig:
+    """The filters apply in the order of the fields from the penalty, temperature first: see `sampling.filtered`."""
+
+    temperature: float = (
+        0.8  # divides the scores: below 1 bolder for the likely tokens, above 1 more even; 0: the best one
+    )
+    top_k: int = 0  # only the k most probable tokens; 0: off
+    top_p: float = 1.0  # only the most probable tokens that together hold this probability; 1: off
+    min_p: float = 0.0  # only tokens at least this many times as probable as the best one; 0: off
+    repetition_penalty: float = 1.0  # weakens the tokens that the text already holds; 1: off, below 1: strengthens them
+    seed: int = 0  # the same seed, the same text
+
+    def __post_init__(self) -> None:
+        rules = (
+            (
+                "temperature",
+                0 <= self.temperature < math.inf,
+                "it divides the scores, so give 0 (always the most probable token) or more, such as 0.8",
+            ),
+            ("top_k", self.top_k >= 0, "it counts tokens, so give 1 or more, or 0 to keep them all"),
+            (
+                "top_p",
+                0 < self.top_p <= 1,
+                "it is a probability, so give a number above 0, up to 1 (which keeps all tokens)",
+            ),
+            ("min_p", 0 <= self.min_p < 1, "it is a share of the best token's probability, so give 0 (off) to below 1"),
+            (
+                "repetition_penalty",
+                0 < self.repetition_penalty < math.inf,
+                "it divides the scores of tokens already used, so give a number above 0: 1 is off, 1.1 is mild",
+            ),
+        )
+        for name, allowed, rule in rules:
+            if not allowed:
+                raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
+
+
+DEFAULT = SamplingConfig()

@@ -1,0 +1,386 @@
+"""The training loop: data, state, then step after step, with evaluations, samples and checkpoints on the way.
+
+Everything that decides the result (batches, learning rates, keys) is a pure function of the step, so a run that was
+killed goes on bit for bit.
+
+Look first at: `train`, `_Loop.run`.
+"""
+
+import dataclasses
+import hashlib
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearnexus.core.errors import UserError
+from linearnexus.data.batches import WindowBatches, evaluation_windows, split
+from linearnexus.data.corpora import load_corpus
+from linearnexus.generation.config import SamplingConfig
+from linearnexus.generation.engine import Generator
+from linearnexus.tokenizers import build, load, save
+from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.training import checkpoint, run_folder
+from linearnexus.training.config import RESUMABLE, TrainConfig
+from linearnexus.training.progress import Progress
+from linearnexus.training.recipes import with_options
+from linearnexus.training.report import read_metrics, write_report
+from linearnexus.training.schedules import learning_rate
+from linearnexus.training.step import TrainState, evaluate_batch, init_state, train_step
+
+MEASURE_FROM, MEASURE_STEPS, MEASURE_SECONDS = 3, 10, 3.0  # what max_minutes is worth in steps is measured here
+OVERTIME = 1.2  # times max_minutes: then the run ends, whatever was measured
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal, and has saved."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> Path:
+    """Trains a new run and returns its folder.
+
+    Raises UserError for what the user can put right, before anything is written; Interrupted after a stop signal.
+    """
+    corpus = load_corpus(config.data)
+    tokenizer = build(config.tokenizer, corpus.text)
+    model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    config = dataclasses.replace(config, model=model).resolved()
+    loop = _Loop(config, corpus.text, tokenizer)
+    loop.check_prompt()
+    weights = jax.eval_shape(lambda: init_state(config)).model
+    info = {
+        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights)),
+        "corpus": {"name": corpus.name, "characters": len(corpus.text), "sha256": _digest(corpus.text)},
+        "train_tokens": len(loop.train_ids),
+        "validation_tokens": len(loop.validation_ids),
+    }
+    folder = run_folder.create(config, name)
+    save(tokenizer, folder / "tokenizer.json")
+    run_folder.write_config(folder, loop.config, info)  # last: a folder with a config.json is a run that can go on
+    run_folder.remember_latest(folder)
+    return loop.run(folder, quiet, None)
+
+
+def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
+    """Goes on with a run from its newest good checkpoint. `changes`: other options, of those that may change.
+
+    Raises UserError where an option would make it another run, or the corpus is not the one it began with.
+    """
+    before, info = run_folder.read_config(folder)
+    config = with_options(before, changes).resolved()
+    for option in changes:
+        if option not in RESUMABLE and getattr(config, option) != getattr(before, option):
+            raise UserError(
+                f"{folder} was trained with another {option}, which cannot change when a run goes on; "
+                "leave it out, or train a new run."
+            )
+    corpus = load_corpus(config.data)
+    if _digest(corpus.text) != info["corpus"]["sha256"]:
+        raise UserError(
+            f"The text of {config.data} has changed since {folder} began, so the run cannot go on as it was; "
+            "restore the text, or train a new run."
+        )
+    loop = _Loop(config, corpus.text, load(folder / "tokenizer.json"))
+    loop.check_prompt()
+    notes: list[str] = []
+    checkpoints, rows = folder / "checkpoints", read_metrics(folder / "metrics.jsonl")
+    began = checkpoint.steps(checkpoints) or any(row["step"] for row in rows)  # else killed before its first checkpoint
+    good = checkpoint.newest_good(checkpoints, notes.append) if began else None
+    run_folder.write_config(folder, loop.config, info)
+    run_folder.remember_latest(folder)
+    return loop.run(folder, quiet, good, notes)
+
+
+class _Loop:
+    """One run in progress."""
+
+    def __init__(self, config: TrainConfig, text: str, tokenizer: Tokenizer) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.train_ids, self.validation_ids = split(tokenizer.encode_array(text), config.validation_fraction)
+        self.batches = WindowBatches(
+            self.train_ids, config.sequence_length, config.batch_size, config.seed, config.order
+        )
+        evaluation_windows(self.validation_ids, config.sequence_length, config.batch_size)  # a split too short says so
+        self.total = self._total_steps()
+        self.best: tuple[float, int] | None = None  # validation loss, step
+        self.pending: list[tuple[Any, Any]] = []  # loss and gradient norm of the steps since the last row
+        self.stop: int | None = None  # the signal that asked to stop
+        self.seconds = 0.0  # spent before this start
+        self.log_lengths = (0, 0)  # of the files, at the checkpoint
+        self.recorded: dict[str, Any] = {}  # the environment that the checkpoint was made in
+
+    def check_prompt(self) -> None:
+        """A prompt that the tokenizer cannot encode, or too long for the model, is told before the run begins."""
+        if self.config.sample_tokens:
+            prompt = self.config.sample_prompt or "\n"
+            if prompt == "\n":  # the default suits every text that has lines; others begin with their first character
+                try:
+                    self.tokenizer.encode(prompt)
+                except UserError:
+                    prompt = self.tokenizer.decode([int(self.train_ids[0])])
+                    self.config = dataclasses.replace(self.config, sample_prompt=prompt)
+            if self._sample_tokens(prompt) < 1:
+                raise UserError(
+                    f"sample_prompt has {len(self.tokenizer.encode(prompt))} tokens, and this model has "
+                    f"{self.config.model.learned_positions} learned positions; shorten it, or give --sample-tokens 0."
+                )
+
+    def run(self, folder: Path, quiet: bool, start_from: Path | None, notes: list[str] | None = None) -> Path:
+        self.folder = folder
+        state = self._start(start_from)
+        self.log = run_folder.Log(folder, self.log_lengths)
+        self.began = self.row_time = time.monotonic()
+        with Progress(self.total, quiet) as self.progress, _Signals(self):
+            for note in notes or []:
+                self.progress.note(note)
+            self._introduce(int(state.step))
+            try:
+                state = self._steps(state, new=start_from is None)
+            except OSError as error:
+                raise UserError(
+                    f"The run could not write to {folder} ({error}); make room, then go on: "
+                    f"linearnexus train --resume {folder}"
+                ) from error
+            finally:
+                self.log.close()
+        self._finish(int(state.step))
+        if self.stop is not None:
+            raise Interrupted(self.stop)
+        return folder
+
+    def _start(self, start_from: Path | None) -> TrainState:
+        if start_from is None:
+            return init_state(self.config)
+        like = jax.eval_shape(lambda: init_state(self.config))
+        saved = checkpoint.load_state(start_from)
+        self.best = tuple(saved["best"]) if saved["best"] else None
+        self.pending = [tuple(pair) for pair in saved["pending"]]
+        self.seconds = saved["seconds"]
+        self.log_lengths = (saved["log_lengths"][0], saved["log_lengths"][1])
+        self.recorded = saved["environment"]
+        if self.total is None and saved["max_minutes"] == self.config.max_minutes:
+            self.total = saved["total"]
+        model = checkpoint.load_tree(start_from / checkpoint.MODEL, like.model)
+        optimizer = checkpoint.load_tree(start_from / checkpoint.OPTIMIZER, like.optimizer)
+        return TrainState(jnp.int32(saved["step"]), model, optimizer)
+
+    def _introduce(self, step: int) -> None:
+        config, say = self.config, self.progress.note
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(lambda: init_state(config)).model))
+        say(
+            f"{config.preset}: {count:,} parameters, {config.model.n_layer} layers, "
+            f"hidden size {config.model.hidden_size}"
+        )
+        say(
+            f"{config.data}: {len(self.train_ids):,} tokens to train on, {len(self.validation_ids):,} to validate, "
+            f"vocabulary {self.tokenizer.vocab_size} ({config.tokenizer})"
+        )
+        length = f"{self.total:,} steps" if self.total else f"about {config.max_minutes:g} minutes"
+        say(
+            f"{length} of {config.tokens_per_step:,} tokens, {config.optimizer}, learning rate {config.rate:g}; "
+            f"run folder {self.folder}"
+        )
+        say(
+            f"Guessing at random among {self.tokenizer.vocab_size} tokens is a loss of {self._guessing:.3f}; "
+            "lower is better.\n"
+        )
+        if step:
+            now = run_folder.environment()
+            other = [key for key, value in now.items() if self.recorded.get(key) != value]
+            if other:
+                changed = ", ".join(f"{key} {self.recorded.get(key)} -> {now[key]}" for key in other)
+                say(f"The run began in another setting ({changed}): it goes on, but its last bits may differ.")
+            say(f"Going on from step {step:,}.")
+
+    def _steps(self, state: TrainState, new: bool) -> TrainState:
+        config = self.config
+        done = self.first = int(state.step)
+        if new:
+            self._evaluate(state, 0)
+            self._save(state, 0)
+        while self.stop is None and (self.total is None or done < self.total):
+            batch = [self.batches.batch(done * config.accumulate + n) for n in range(config.accumulate)]
+            rate = learning_rate(config, done, self.total)
+            inputs, targets = (np.stack(parts) for parts in zip(*batch, strict=True))
+            state, metrics = train_step(state, inputs, targets, jnp.float32(rate), config)
+            done += 1
+            self.pending.append((metrics["loss"], metrics["grad_norm"]))
+            if self.total is None:
+                self._measure(done, metrics)
+            if (self.total is None or done < self.total) and self._over_time():
+                self.progress.note(f"{config.max_minutes:g} minutes are over: the run ends at step {done:,}.")
+                self.total = self.progress.total = done
+            if done % config.log_interval == 0 or done == self.total:
+                self._row(done, rate)
+            if self.total is not None and (done % self._eval_interval == 0 or done == self.total):
+                self._refuse_divergence(done, state.model)
+                self._evaluate(state, done)
+                self._save(state, done)
+        if done not in checkpoint.steps(self.folder / "checkpoints"):
+            self._refuse_divergence(done, state.model)
+            self._save(state, done)
+        return state
+
+    def _row(self, done: int, rate: float) -> None:
+        """Writes the mean of the steps since the last row, and stops a run that has gone wrong."""
+        self._refuse_divergence(done)
+        # float64: the numbers of a resumed run come from JSON, those of the others from the device
+        losses, norms = np.array(jax.device_get(self.pending), np.float64).T
+        now = time.monotonic()
+        row = {
+            "step": done,
+            "loss": float(losses.mean()),
+            "learning_rate": rate,
+            "grad_norm": float(norms.mean()),
+            "tokens_per_second": round(len(losses) * self.config.tokens_per_step / max(now - self.row_time, 1e-9), 1),
+            "seconds": round(self.seconds + now - self.began, 3),
+        }
+        self.pending, self.row_time = [], now
+        self.log.row(row)
+        self.progress.row({**row, "tokens_per_step": self.config.tokens_per_step})
+
+    def _refuse_divergence(self, done: int, model: Any = None) -> None:
+        """Raises UserError where the losses since the last row, or a weight of the model, have gone wrong: before
+        anything of it is saved."""
+        loss = float(np.mean([float(loss) for loss, _ in jax.device_get(self.pending)] or [0.0]))
+        if not math.isfinite(loss) or not checkpoint.finite(model):
+            what = "is not a number"
+        elif loss > 2 * self._guessing:
+            what = f"has risen to {loss:.3g}, more than twice that of guessing,"
+        else:
+            return
+        good = self.best[1] if self.best else 0
+        raise UserError(
+            f"The loss {what} at step {done}, so the run stopped; its checkpoint of step {good}, the best, is good. "
+            f"Try a third of the learning rate: --learning-rate {self.config.rate / 3:.1g}"
+            + ("" if self.config.gradient_clip else ", and --gradient-clip 1")
+            + "."
+        )
+
+    def _evaluate(self, state: TrainState, done: int) -> None:
+        """The validation loss and a sample, written and shown."""
+        config = self.config
+        total = count = 0.0
+        windows = evaluation_windows(
+            self.validation_ids, config.sequence_length, config.batch_size, config.eval_batches or None
+        )
+        for batch, weights in windows:
+            value, weight = evaluate_batch(state.model, batch.inputs, batch.targets, weights)
+            total, count = total + float(value), count + float(weight)
+        loss = total / count
+        self.log.row({"step": done, "validation_loss": loss, "seconds": self._elapsed()})
+        self.progress.evaluation(done, loss)
+        if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
+            self.best = (loss, done)
+        if config.sample_tokens:
+            sampling = SamplingConfig(temperature=0.8, seed=config.seed)
+            generator = Generator(state.model, self.tokenizer, config.sequence_length)
+            tokens = self._sample_tokens(config.sample_prompt)
+            text = generator.generate(config.sample_prompt, tokens, sampling)[0].text
+            self.log.sample(done, text)
+            self.progress.sample(text)
+        self.row_time = time.monotonic()
+
+    def _save(self, state: TrainState, done: int) -> None:
+        """A checkpoint; the best, the last and the one before it are kept."""
+        checkpoints = self.folder / "checkpoints"
+        saved = {
+            "step": done,
+            "total": self.total,
+            "max_minutes": self.config.max_minutes,
+            "best": self.best,
+            "pending": [[float(loss), float(norm)] for loss, norm in jax.device_get(self.pending)],
+            "seconds": self._elapsed(),
+            "log_lengths": self.log.lengths(),
+            "environment": run_folder.environment(),
+        }
+        before = [step for step in checkpoint.steps(checkpoints) if step < done][-1:]  # a later one was found damaged
+        checkpoint.save(checkpoints, done, state.model, state.optimizer, saved)
+        checkpoint.keep_only(checkpoints, {done, *before, *([self.best[1]] if self.best else [])})
+        self.row_time = time.monotonic()
+
+    def _finish(self, done: int) -> None:
+        write_report(self.folder)
+        say = self.progress.note
+        if self.stop is not None:
+            say(f"Stopped at step {done:,}, saved. Go on with: linearnexus train --resume {self.folder}")
+        elif self.best is not None:
+            loss, step = self.best
+            say(f"Done. Best validation loss {loss:.3f} at step {step:,}, after guessing's {self._guessing:.3f}.")
+            say(f'Read {self.folder / "report.html"}, or let it write: linearnexus generate {self.folder} "..."')
+
+    def _total_steps(self) -> int | None:
+        """Steps of the run; None while max_minutes is not measured yet."""
+        config = self.config
+        if config.epochs is not None:
+            return max(1, round(config.epochs * self.batches.steps_per_epoch / config.accumulate))
+        return config.max_steps
+
+    def _measure(self, done: int, metrics: dict[str, jax.Array]) -> None:
+        """Sets the number of steps that fill max_minutes, once some steps have been timed."""
+        steps = done - self.first - MEASURE_FROM
+        if steps < 0:
+            return
+        jax.block_until_ready(metrics)
+        now = time.monotonic()
+        if steps == 0:
+            self.measured_from = now
+        seconds = now - self.measured_from
+        if steps >= MEASURE_STEPS and seconds >= MEASURE_SECONDS:
+            left = 60 * (self.config.max_minutes or 0) - self._elapsed()
+            self.total = done + max(1, int(0.93 * left * steps / seconds))  # the rest goes to evaluations and samples
+            self.progress.total = self.total
+            self.progress.note(f"{self.config.max_minutes:g} minutes are {self.total:,} steps on this machine.")
+
+    def _over_time(self) -> bool:
+        return self.config.max_minutes is not None and self._elapsed() > 60 * OVERTIME * self.config.max_minutes
+
+    def _sample_tokens(self, prompt: str) -> int:
+        """Tokens of a sample: learned positions may leave room for fewer than are asked for."""
+        length = len(self.tokenizer.encode(prompt or "\n"))
+        return min(self.config.sample_tokens, (self.config.model.learned_positions or 10**9) - length)
+
+    def _elapsed(self) -> float:
+        return round(self.seconds + time.monotonic() - self.began, 3)
+
+    @property
+    def _guessing(self) -> float:
+        return math.log(self.tokenizer.vocab_size)
+
+    @property
+    def _eval_interval(self) -> int:
+        return self.config.eval_interval or max(1, (self.total or 0) // 10)
+
+
+class _Signals:
+    """While the loop runs, Ctrl-C and SIGTERM ask it to stop after the current step; a second Ctrl-C stops at once."""
+
+    def __init__(self, loop: _Loop) -> None:
+        self.loop = loop
+        self.old: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.old = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _: object) -> None:
+        if self.loop.stop is not None:
+            raise KeyboardInterrupt
+        self.loop.stop = number
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
