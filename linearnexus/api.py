@@ -22,7 +22,7 @@ from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.training import checkpoint, loop, run_folder
 from linearnexus.training.config import TrainConfig
-from linearnexus.training.recipes import MODEL_OPTIONS, base_config, with_options
+from linearnexus.training.recipes import base_config, with_options
 from linearnexus.training.report import read_metrics
 
 
@@ -89,19 +89,9 @@ def train(
     if resume is not None:
         if name is not None:
             raise UserError(f"name is {name!r}, and a run that goes on keeps its own; leave name or resume out.")
-        return load(loop.resume(run_folder.find(resume), resumable(options), quiet), "last")
+        return load(loop.resume(run_folder.find(resume), options, quiet), "last")
     base = model if isinstance(model, TrainConfig) else base_config(model)
     return load(loop.train(with_options(base, options), name, quiet))
-
-
-def resumable(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a resumed run; one of the model makes it another run."""
-    for option in options:
-        if option in MODEL_OPTIONS:
-            raise UserError(
-                f"{option} changes the architecture, so the run cannot go on; leave it out, or train a new run."
-            )
-    return options
 
 
 def load(run: str | os.PathLike[str], checkpoint_step: str | int = "best", tell: Any = print) -> Run:
@@ -112,7 +102,7 @@ def load(run: str | os.PathLike[str], checkpoint_step: str | int = "best", tell:
     folder = run_folder.find(run)
     config, _ = run_folder.read_config(folder)
     checkpoints = folder / "checkpoints"
-    good = checkpoint.newest_good(checkpoints, tell, _chosen(checkpoints, checkpoint_step))
+    good = checkpoint.newest_good(checkpoints, tell, _chosen(checkpoints, checkpoint_step, tell))
     like = jax.eval_shape(lambda: LanguageModel.init(config.model, jax.random.key(0)))
     model = checkpoint.load_tree(good / checkpoint.MODEL, like)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
@@ -124,17 +114,14 @@ def generate(run: str | os.PathLike[str], prompt: str, max_tokens: int = 200, **
     return load(run).generate(prompt, max_tokens, **options)
 
 
-def _chosen(checkpoints: Path, which: str | int) -> int | None:
+def _chosen(checkpoints: Path, which: str | int, tell: Any) -> int | None:
     """The step of the checkpoint asked for; None for the newest."""
     found = checkpoint.steps(checkpoints)
     if which == "last":
         return None
     if which == "best":
-        for step in reversed(found):
-            if checkpoint.problem(checkpoints / f"step_{step:08d}") is None:
-                best = checkpoint.load_state(checkpoints / f"step_{step:08d}")["best"]
-                return best[1] if best else None
-        return None
+        newest = checkpoint.load_state(checkpoint.newest_good(checkpoints, tell))
+        return newest["best"][1] if newest["best"] else newest["step"]
     if not str(which).isdigit() or int(which) not in found:
         raise unknown("checkpoint", str(which), ["best", "last", *map(str, found)])
     return int(which)

@@ -5,9 +5,9 @@
 Expected: validation loss about 1.89 over the whole split in windows of 64 that do not overlap (nanoGPT itself: 1.898 by
 that measure), 0.8M parameters, 2,000 steps of 12 x 64 characters. Two CPU cores: about 2 minutes.
 
-The same as nanoGPT: 4 layers, 4 heads, width 128, no biases, tied embeddings, learned positions, AdamW with betas 0.9 and
-0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, windows drawn anywhere. Different: GELU in its
-tanh form.
+The same as nanoGPT: 4 layers, 4 heads, width 128, no biases, tied embeddings, learned positions, AdamW with betas 0.9
+and 0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, windows drawn anywhere. Different: GELU
+in its tanh form.
 """
 
 from linearnexus.mixers.config import AttentionConfig, MLPConfig
@@ -30,7 +30,9 @@ def recipe() -> TrainConfig:
         batch_size=12,
         order="random",
         max_steps=2000,
+        optimizer="adamw",
         learning_rate=1e-3,
+        final_fraction=0.1,
         beta2=0.99,
         eval_interval=500,
         eval_batches=0,

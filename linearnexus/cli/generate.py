@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import tyro
 
+from linearnexus.cli.main import warn
 from linearnexus.cli.parse import parse
 from linearnexus.core.machine import prepare
 from linearnexus.generation.config import SamplingConfig
+from linearnexus.training import run_folder
 
 DESCRIPTION = "Let a trained model write. The text streams to the terminal as it is made."
 
@@ -27,9 +29,9 @@ class Options:
 
 def main(arguments: list[str]) -> None:
     options = parse(Options, arguments, "generate", DESCRIPTION)
-    prepare()
+    run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported
+    prepare(warn)
     from linearnexus import api
-    from linearnexus.cli.main import warn
 
     run = api.load(options.run, options.checkpoint, warn)
     if options.samples == 1:

@@ -8,6 +8,7 @@ linearnexus info runs/latest
 import dataclasses
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -94,7 +95,7 @@ def _model_config(name: str) -> ModelConfig:
         return base_config(name).model
     from linearnexus.training.run_folder import find, known, read_config
 
-    if "/" not in name and name not in known():
+    if not Path(name).exists() and "/" not in name and name not in (*known(), "latest"):
         raise unknown("preset or run", name, [*PRESETS, *known()])
     return read_config(find(name))[0].model
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import tyro
 
+from linearnexus.cli.main import warn
 from linearnexus.cli.parse import parse
+from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
 from linearnexus.generation.config import SamplingConfig
+from linearnexus.training import run_folder
 
 DESCRIPTION = """Show a prompt's tokens and ids, how probable the model found each, and the probabilities of the next
 token before and after each step of sampling."""
@@ -34,12 +37,14 @@ class Options:
 
 def main(arguments: list[str]) -> None:
     options = parse(Options, arguments, "inspect", DESCRIPTION)
-    prepare()
+    if options.top < 1:
+        raise UserError(f"top is {options.top}; it counts the candidates to show, so give 1 or more.")
+    run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported
+    prepare(warn)
     from rich.console import Console
     from rich.table import Table
 
     from linearnexus import api
-    from linearnexus.cli.main import warn
     from linearnexus.generation.look import inspect_prompt
 
     run = api.load(options.run, options.checkpoint, warn)

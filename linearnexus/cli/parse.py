@@ -1,20 +1,110 @@
-"""Command lines from dataclasses, by tyro: each field is an option, its comment is what --help says of it."""
+"""Command lines from dataclasses, by tyro: each field is an option, its comment is what --help says of it.
 
+Look first at: `parse`, `_explain` (what a beginner hears of a mistake).
+"""
+
+import contextlib
+import dataclasses
+import io
+import sys
+import typing
+from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import tyro
 
+from linearnexus.core.config import describe, fits, make
+from linearnexus.core.errors import UserError
+
 T = TypeVar("T")
+WORDS = {"True": True, "False": False, "None": None}
 
 
 def parse(cls: type[T], arguments: list[str], verb: str, description: str, **default: Any) -> T:
-    """The options of a verb; `default=` an object with other defaults than the class's. Ends the program with a message
-    for an unknown option, naming the nearest one."""
-    return tyro.cli(
-        cls,
-        args=arguments,
-        prog=f"linearnexus {verb}",
-        description=description,
-        **default,
-        config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
-    )
+    """The options of a verb; `default=` an object with other defaults than the class's. Raises UserError for what tyro
+    refuses."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                cls,
+                args=arguments,
+                prog=f"linearnexus {verb}",
+                description=description,
+                **default,
+                config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as end:
+        if end.code:
+            _explain(cls, arguments, verb)
+        sys.stderr.write(told.getvalue())
+        raise
+
+
+def _explain(cls: type, arguments: list[str], verb: str) -> None:
+    """Raises a sentence for what is wrong with the arguments, where tyro draws a box in a programmer's words."""
+    fields = list(_fields(cls))
+    options = {"--" + name.replace("_", "-"): (owner, name, kind) for owner, name, kind, place in fields if not place}
+    usage = [f"linearnexus {verb}", *(name.upper() for _, name, _, place in fields if place)]
+    more = f"linearnexus {verb} --help tells more"
+    loose: list[str] = []  # words that belong to no option
+    given: dict[type, dict[str, Any]] = {}
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if not _is_option(word):
+            loose.append(word)
+            continue
+        option, equals, value = word.partition("=")
+        option = option.replace("_", "-")
+        if option not in options:
+            near = get_close_matches(option, options, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"linearnexus {verb} --help lists them."
+            raise UserError(f"There is no option '{word}' of {verb}; {hint}")
+        owner, name, kind = options[option]
+        many = typing.get_origin(kind) is tuple
+        values = [value] if equals else []
+        while left and not _is_option(left[0]) and (many or not values):
+            values.append(left.pop(0))
+        if not values:
+            raise UserError(f"{option} has no value after it; give {describe(kind)} ({more}).")
+        for value in values:
+            given.setdefault(owner, {})[name] = _value(option, value, typing.get_args(kind)[0] if many else kind)
+    places = usage[1:]
+    if len(loose) < len(places):
+        raise UserError(f"{places[len(loose)]} is missing; write: {' '.join(usage)} ({more}).")
+    if len(loose) > len(places):
+        extra = " ".join(loose[len(places) :])
+        raise UserError(
+            f"'{extra}' is too much after {' '.join(usage)}; put a text of several words in quotes, and options after "
+            f"their names ({more})."
+        )
+    for owner, values_of_owner in given.items():
+        if owner is not cls:
+            make(owner, values_of_owner)  # a value out of range says so
+
+
+def _fields(cls: type) -> Iterator[tuple[type, str, Any, bool]]:
+    """(class, name, type, is it a place without a name?) of each field, those of nested classes too."""
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        if dataclasses.is_dataclass(kind):
+            yield from _fields(typing.cast(type, kind))
+        else:
+            options = [option for option in typing.get_args(kind) if option is not type(None)]
+            optional = len(options) == 1 and len(typing.get_args(kind)) == 2
+            yield cls, name, options[0] if optional else kind, kind is not hint
+
+
+def _is_option(word: str) -> bool:
+    """tyro's rule: a dash and a letter. -5 is a number, "- a" is text."""
+    return word.startswith("-") and word.lstrip("-")[:1].isalpha() and word not in ("-inf", "-nan")
+
+
+def _value(option: str, word: str, kind: Any) -> Any:
+    for read in (int, float, WORDS.__getitem__, str):
+        with contextlib.suppress(ValueError, KeyError):
+            if fits(value := read(word), kind):
+                return value
+    raise UserError(f"{option} is '{word}'; give {describe(kind)}.")

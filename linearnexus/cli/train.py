@@ -8,16 +8,18 @@ linearnexus train --resume runs/latest
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
+from linearnexus.cli.main import warn
 from linearnexus.cli.parse import parse
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
+from linearnexus.data.corpora import CORPORA, load_corpus
 from linearnexus.models.presets import PRESETS
 from linearnexus.training.config import TrainSettings
-from linearnexus.training.recipes import base_config
+from linearnexus.training.recipes import base_config, continued, with_options
 from linearnexus.training.run_folder import find, read_config
 
 DESCRIPTION = f"""Train a model and save it in a run folder. The first argument is a preset or a recipe's .py file.
@@ -37,7 +39,7 @@ class ModelOptions:
     learned_positions: int | None = None  # rows of a learned position table; 0 for none
     tie_embeddings: bool | None = None  # is the output head the embedding table?
     dropout: float | None = None  # share of activations set to zero in training
-    dtype: str | None = None  # of activations: float32 or bfloat16
+    dtype: Literal["float32", "bfloat16"] | None = None  # of activations
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ class Options:
 def main(arguments: list[str]) -> None:
     arguments = _resume_latest(arguments)
     model, rest = _model(arguments)
+    if rest and not rest[0].startswith("-"):
+        raise UserError(f"'{rest[0]}' is too much after {model}; to train on a text, write --data {rest[0]}.")
     resumed = _value(rest, "--resume")
-    base = base_config(model) if resumed is None else read_config(find(resumed))[0]
-    if resumed is not None and arguments is not rest and base_config(model).model.pattern != base.model.pattern:
+    folder = None if resumed is None else find(resumed)
+    base = base_config(model) if folder is None else read_config(folder)[0]
+    if resumed is not None and arguments is not rest and base_config(model).preset != base.preset:
         raise UserError(
             f"{resumed} was trained as {base.preset}, another architecture than {model}, so it cannot go on as one; "
             "leave the preset out, or train a new run."
@@ -66,7 +71,12 @@ def main(arguments: list[str]) -> None:
         name: value for name, value in _fields(options.run, TrainSettings).items() if value != getattr(settings, name)
     }
     changes |= {name: value for name, value in _fields(options.architecture, ModelOptions).items() if value is not None}
-    prepare()
+    # A mistake is told before JAX is imported.
+    if folder is not None:
+        continued(base, changes, folder)
+    elif (config := with_options(base, changes)).data not in CORPORA:
+        load_corpus(config.data)
+    prepare(warn)
     from linearnexus import api
     from linearnexus.training.loop import Interrupted
 

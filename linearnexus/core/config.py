@@ -72,8 +72,11 @@ def make(cls: type[T], values: dict[str, Any]) -> T:
     for key, item in values.items():
         if key not in allowed:
             raise unknown(f"option of {cls.__name__}", key, allowed)
-        if not _fits(item, allowed[key]):
-            raise UserError(f"{key} is {item!r}, which is not {_describe(allowed[key])}; give {key} such a value.")
+        if not fits(item, allowed[key]):
+            raise UserError(f"{key} is {item!r}, which is not {describe(allowed[key])}; give {key} such a value.")
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{cls.__name__} has no {field.name}; give it one.")
     return cls(**values)
 
 
@@ -83,14 +86,15 @@ def replaced(value: T, name: str, item: Any) -> T:
     return make(type(value), {**fields, name: item})
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def fits(value: Any, annotation: Any) -> bool:
+    """Is the value of that type?"""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
+        return any(fits(value, option) for option in arguments)
     if origin is typing.Literal:
         return value in arguments
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+        return isinstance(value, tuple) and all(fits(item, arguments[0]) for item in value)
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if annotation is int:
@@ -98,11 +102,12 @@ def _fits(value: Any, annotation: Any) -> bool:
     return not isinstance(annotation, type) or isinstance(value, annotation)
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """A type in words: "a whole number or none"."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(option) for option in arguments)
+        return " or ".join(describe(option) for option in arguments)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "none"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

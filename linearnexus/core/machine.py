@@ -6,6 +6,9 @@ Look first at: `prepare`.
 
 import ctypes
 import sys
+import tempfile
+import warnings
+from collections.abc import Callable
 
 from linearnexus.core.paths import cache_dir
 
@@ -27,18 +30,30 @@ def keep_heap() -> None:
     mallopt(M_TRIM_THRESHOLD, KEEP)
 
 
-def cache_compilations() -> None:
+def cache_compilations(tell: Callable[[str], None]) -> None:
     """Keeps compiled programs in the cache folder, however fast they compiled, unless the user has set JAX's own
-    cache."""
+    cache. `tell` hears of a folder that cannot be written to."""
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        folder = cache_dir() / "xla"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            tell(
+                f"Compiled programs cannot be kept in {folder} ({error.strerror}), so each start takes longer; set "
+                "LINEARNEXUS_CACHE to a folder that you can write to."
+            )
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # A full disk, say: JAX goes on without the cache.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
-def prepare() -> None:
+def prepare(tell: Callable[[str], None] = warnings.warn) -> None:
     """Both, in their order."""
     keep_heap()
-    cache_compilations()
+    cache_compilations(tell)

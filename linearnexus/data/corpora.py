@@ -60,7 +60,7 @@ def load_corpus(source: str) -> Corpus:
         files = [Path(found) for found in glob.glob(path, recursive=True) if os.path.isfile(found)]
         if not files:
             raise UserError(f"No file matches the pattern '{source}'; check the folder and the ending.")
-    elif "/" in source or "\\" in source:
+    elif "/" in source or "\\" in source or source.endswith(SUFFIXES):
         raise UserError(
             f"There is no file or folder '{source}'; give a text file, a folder of .txt or .md files, a pattern such "
             f"as 'texts/*.txt', or one of: {', '.join(sorted(CORPORA))}."

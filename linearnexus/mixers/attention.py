@@ -3,8 +3,8 @@
     y_t = Wo [ sum_s softmax_s(q_t . k_s / sqrt(K)) v_s ]     q = Wq x, k = Wk x, v = Wv x, over the visible s <= t
 
 Vaswani et al. 2017 (section 3.2), with grouped heads (Ainslie et al. 2023), a sliding window (Beltagy et al. 2020),
-rotary positions (Su et al. 2021) and normalised queries and keys (Henry et al. 2020) as options. The state is a cache of
-keys and values.
+rotary positions (Su et al. 2021) and normalised queries and keys (Henry et al. 2020) as options. The state is a cache
+of keys and values.
 
 Look first at: `_project`, `__call__`, `step`.
 """

@@ -59,7 +59,7 @@ class AttentionConfig(MixerConfig):
 
     @property
     def kv_heads(self) -> int:
-        return self.n_kv_head or self.n_head
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     def check(self, hidden_size: int) -> None:
         if self.n_head < 1 or hidden_size % self.n_head:
@@ -110,7 +110,13 @@ class MambaConfig(MixerConfig):
         return Mamba.init(self, hidden_size, key)
 
     def rank(self, hidden_size: int) -> int:
-        return self.dt_rank or -(-hidden_size // 16)
+        return -(-hidden_size // 16) if self.dt_rank is None else self.dt_rank
+
+    def check(self, hidden_size: int) -> None:
+        for name in ("state_size", "expand", "conv_size", "dt_rank"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; give 1 or more.")
 
     def sequence_flops(self, hidden_size: int, context: int) -> float:
         # decay (2), update (4) and read-out (2) for each of N numbers, convolution (2 a tap), gate and skip (4)

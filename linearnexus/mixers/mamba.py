@@ -98,7 +98,11 @@ class Mamba:
         signal = jnp.split(linear(x, self.w_in), 2, axis=-1)[0]
         signal, _ = short_conv(signal, self.conv, self.init_state(x.shape[0], 0, x.dtype).tail, context.tokens)
         signal, dt, A, B, C = self._select(signal)
-        return {"signal": signal, "dt": dt, "decay": jnp.exp(dt[:, :, None, :] * A[None, None]), "B": B, "C": C}
+        dt, reset = selective_scan.mask(dt, context.tokens)
+        decay = jnp.exp(dt[:, :, None, :] * A[None, None])
+        if reset is not None:
+            decay = decay * (1 - reset)[:, :, None, None]
+        return {"signal": signal, "dt": dt, "decay": decay, "B": B, "C": C}
 
     def _select(self, signal: Float[Array, "... E"]) -> tuple[Array, Array, Array, Array, Array]:
         """x [...,E], dt [...,E], A [N,E], B [...,N], C [...,N] of the scan, in float32 or wider."""
@@ -106,12 +110,14 @@ class Mamba:
         x = jax.nn.silu(signal + bias)
         n = self.config.state_size
         low, B, C = jnp.split(linear(x, self.w_select), [self.w_dt.shape[0], self.w_dt.shape[0] + n], axis=-1)
-        dt = jax.nn.softplus(at_least_float32(linear(low, self.w_dt, self.dt_bias)))
-        A = -jnp.exp(at_least_float32(self.A_log))
+        dt = at_least_float32(linear(low, self.w_dt))
+        # the bias is added in float32, as in the official code: bfloat16 would move small step sizes by a percent
+        dt = jax.nn.softplus(dt + self.dt_bias.astype(dt.dtype).reshape(bias.shape))
+        A = -jnp.exp(self.A_log.astype(dt.dtype))
         return at_least_float32(x), dt, A, at_least_float32(B), at_least_float32(C)
 
     def _read(
         self, y: Float[Array, "... E"], x: Float[Array, "... E"], gate: Float[Array, "... E"]
     ) -> Float[Array, "... D"]:
-        skip = at_least_float32(self.D).reshape((1,) * (y.ndim - 1) + (-1,)) * x
+        skip = self.D.astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,)) * x
         return linear((y + skip).astype(gate.dtype) * jax.nn.silu(gate), self.w_out)

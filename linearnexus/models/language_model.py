@@ -1,7 +1,8 @@
 """A language model: ids -> vectors -> blocks -> for every token, a score (logit) for each possible next one.
 
-Every layer's weights are arrays of their own (`blocks[7].mixer.wq`), in memory as on disk. A deep model is stacked inside
-the training step, for a scan that compiles each period of its pattern once; a shallow one is unrolled, which is faster.
+Every layer's weights are arrays of their own (`blocks[7].mixer.wq`), in memory as on disk. A deep model is stacked
+inside the training step, for a scan that compiles each period of its pattern once; a shallow one is unrolled, which is
+faster.
 
 Look first at: `LanguageModel.__call__`, `step`, `init`.
 """

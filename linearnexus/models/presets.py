@@ -14,9 +14,9 @@ from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 
 
 def gpt(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
-    """A GPT of today's make: RMSNorm, rotary positions, squared-ReLU MLP, no biases. Width of the MLP and count of
-    parameters are GPT-2's, 12 n_layer hidden_size^2 beside the embedding."""
-    block = BlockConfig(AttentionConfig(n_head=n_head), MLPConfig(activation="relu2"))
+    """A GPT of today's make: RMSNorm, also on queries and keys, rotary positions, squared ReLU, no biases. Its count of
+    parameters is GPT-2's, 12 n_layer hidden_size^2 beside the embedding."""
+    block = BlockConfig(AttentionConfig(n_head=n_head, qk_norm=True), MLPConfig(activation="relu2"))
     return ModelConfig((block,), n_layer, hidden_size)
 
 

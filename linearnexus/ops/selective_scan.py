@@ -2,9 +2,9 @@
 
     h_t = exp(dt_t A) * h_{t-1} + dt_t x_t B_t        y_t = sum_n C_t[n] h_t[n]
 
-Gu and Dao 2023, equations 2a and 2b, with the zero-order hold on A and the Euler step on B (section 3.6 and the official
-code). The state is [B, N, E]: channels last, so that every operation runs along contiguous channels. An invalid token has
-dt = 0 (the state stands still); a start multiplies the old state by zero.
+Gu and Dao 2023, equations 2a and 2b, with the zero-order hold on A and the Euler step on B (section 3.6 and the
+official code). The state is [B, N, E]: channels last, so that every operation runs along contiguous channels. An
+invalid token has dt = 0 (the state stands still); a start multiplies the old state by zero.
 
 Look first at: `step`, `recurrent`, `chunked`.
 """
@@ -29,7 +29,7 @@ def step(
     tokens: Tokens,
 ) -> tuple[Float[Array, "B E"], Float[Array, "B N E"]]:
     """One token of the recurrence."""
-    dt, reset = _mask(dt, tokens)
+    dt, reset = mask(dt, tokens)
     state, y = _update(A, state, (dt, dt * x, B, C, reset))
     return y, state
 
@@ -44,7 +44,7 @@ def recurrent(
     tokens: Tokens,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """T tokens, one after another: the specification."""
-    dt, reset = _mask(dt, tokens)
+    dt, reset = mask(dt, tokens)
     state, y = lax.scan(lambda h, token: _update(A, h, token), state, _time_major(x, dt, B, C, reset))
     return jnp.swapaxes(y, 0, 1), state
 
@@ -62,7 +62,7 @@ def chunked(
     of a chunk again, and forms the parameters' gradients from whole chunks (half the time of differentiating the
     scan)."""
     t = x.shape[1]
-    dt, reset = _mask(dt, tokens)
+    dt, reset = mask(dt, tokens)
     inputs = jax.tree.map(_split, _time_major(x, dt, B, C, reset))
     y, state = _scan_chunks(A, state, inputs)
     return jnp.swapaxes(y.reshape(-1, *y.shape[2:])[:t], 0, 1), state
@@ -139,7 +139,7 @@ def _update(A, state, token):
     return state, jnp.sum(state * C[:, :, None], axis=1)
 
 
-def _mask(dt, tokens: Tokens):
+def mask(dt, tokens: Tokens):
     """dt, zero at invalid tokens, and 1 where a start takes away the old state (None: nothing starts)."""
     if tokens.valid is not None:
         dt = jnp.where(tokens.valid[..., None], dt, jnp.zeros_like(dt))

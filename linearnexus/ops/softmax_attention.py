@@ -2,8 +2,9 @@
 
     y_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s     over the visible s        (Vaswani et al. 2017, equation 1)
 
-Visibility needs one number a key and two a query: key s is visible to query t when `low_t <= index_s <= high_t`, where an
-index counts valid tokens along the row. That one rule is causality, the window, padding and document borders at once.
+Visibility needs one number a key and two a query: key s is visible to query t when `low_t <= index_s <= high_t`, where
+an index counts valid tokens along the row. That one rule is causality, the window, padding and document borders at
+once.
 
 Look first at: `attend`, `causal_attention`, `Cache`.
 """

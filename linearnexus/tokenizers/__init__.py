@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Tokenizer:
     except OSError as error:
         raise UserError(
             f"Could not read the tokenizer file '{path}' ({error.strerror}); "
-            "it lies beside the model that was trained with it, as tokenizer.json."
+            "it belongs beside the model that was trained with it: restore it from a copy, or train a new run."
         ) from error
     except KeyError as error:
         reason = f"it has no {error}"

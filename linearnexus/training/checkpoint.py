@@ -9,6 +9,7 @@ blocks.7.mixer.wq.
 Look first at: `save`, `newest_good`, `load_tree`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -92,14 +93,17 @@ def newest_good(checkpoints: Path, tell: Callable[[str], None], prefer: int | No
     found = steps(checkpoints)[::-1]
     if prefer is not None and prefer in found:
         found = [prefer, *(step for step in found if step != prefer)]
+    bad: list[str] = []
     for step in found:
         folder = checkpoints / f"step_{step:08d}"
         wrong = problem(folder)
         if wrong is None:
+            for sentence in bad:
+                tell(f"{sentence}; using another checkpoint.")
             return folder
-        tell(f"{wrong}; using another checkpoint.")
+        bad.append(wrong)
     raise UserError(
-        f"{checkpoints} has no good checkpoint; train again, or give another run."
+        f"{checkpoints} has no good checkpoint ({'; '.join(bad)}); restore the files from a copy, or train a new run."
         if found
         else f"{checkpoints} has no checkpoint; to make one: linearnexus train --resume {checkpoints.parent}"
     )
@@ -144,7 +148,9 @@ def _write_tensors(path: Path, tree: Any) -> None:
     try:
         save_file(named, path)
     except SafetensorError as error:  # it wraps the system's error in text
-        raise OSError(f"{path} could not be written: {error}") from error
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
     _sync(path)
 
 

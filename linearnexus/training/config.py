@@ -15,7 +15,7 @@ from linearnexus.models.config import ModelConfig
 Optimizer = Literal["adamw", "muon", "sophia", "lion"]
 DEFAULT_STEPS = 2000
 # Peak learning rates that train the small presets well; docs/log.md has the sweep.
-LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 3e-3, "sophia": 1e-3, "lion": 3e-4}
+LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3, "lion": 3e-4}
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class TrainSettings:
     epochs: float | None = None  # ... or passes through the training text ...
     max_minutes: float | None = None  # ... or minutes, measured in the first steps, then a fixed number of steps
 
-    optimizer: Optimizer = "adamw"  # how gradients become updates
+    optimizer: Optimizer = "muon"  # how gradients become updates
     learning_rate: float | None = None  # the peak; None: a good one for the optimizer
     matrix_learning_rate: float = 0.02  # Muon only: the peak for matrices, learning_rate is for the rest
-    schedule: Literal["cosine", "constant", "wsd"] = "cosine"  # course of the learning rate; wsd: warm up, stay, then decay
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"  # course of the rate; wsd: warm up, stay, decay
     warmup_steps: int = 100  # steps in which the learning rate rises to its peak
-    final_fraction: float = 0.1  # of the peak learning rate, reached at the last step (cosine, wsd)
+    final_fraction: float = 0.0  # of the peak learning rate, reached at the last step (cosine, wsd)
     decay_fraction: float = 0.2  # wsd only: share of the steps that decay
     weight_decay: float = 0.1  # of matrices and embeddings, never of norms, biases, decays
     beta1: float = 0.9  # decay of the mean of gradients
-    beta2: float = 0.95  # decay of the mean of their squares
+    beta2: float = 0.95  # decay of the mean of squares
     gradient_clip: float = 1.0  # largest gradient norm; 0: off
     accumulate: int = 1  # batches whose gradients are averaged before a step
 

@@ -9,6 +9,7 @@ Look first at: `train`, `_Loop.run`.
 import dataclasses
 import hashlib
 import math
+import shutil
 import signal
 import threading
 import time
@@ -27,9 +28,9 @@ from linearnexus.generation.engine import Generator
 from linearnexus.tokenizers import build, load, save
 from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.training import checkpoint, run_folder
-from linearnexus.training.config import RESUMABLE, TrainConfig
+from linearnexus.training.config import LEARNING_RATES, TrainConfig
 from linearnexus.training.progress import Progress
-from linearnexus.training.recipes import with_options
+from linearnexus.training.recipes import continued
 from linearnexus.training.report import read_metrics, write_report
 from linearnexus.training.schedules import learning_rate
 from linearnexus.training.step import TrainState, evaluate_batch, init_state, train_step
@@ -64,8 +65,14 @@ def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> 
         "validation_tokens": len(loop.validation_ids),
     }
     folder = run_folder.create(config, name)
-    save(tokenizer, folder / "tokenizer.json")
-    run_folder.write_config(folder, loop.config, info)  # last: a folder with a config.json is a run that can go on
+    try:
+        save(tokenizer, folder / "tokenizer.json")
+        run_folder.write_config(folder, loop.config, info)  # last: a folder with a config.json is a run that can go on
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise UserError(
+            f"The run could not be written to {folder} ({error.strerror}); make room, or choose another --name."
+        ) from error
     run_folder.remember_latest(folder)
     return loop.run(folder, quiet, None)
 
@@ -76,13 +83,7 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     Raises UserError where an option would make it another run, or the corpus is not the one it began with.
     """
     before, info = run_folder.read_config(folder)
-    config = with_options(before, changes).resolved()
-    for option in changes:
-        if option not in RESUMABLE and getattr(config, option) != getattr(before, option):
-            raise UserError(
-                f"{folder} was trained with another {option}, which cannot change when a run goes on; "
-                "leave it out, or train a new run."
-            )
+    config = continued(before, changes, folder)
     corpus = load_corpus(config.data)
     if _digest(corpus.text) != info["corpus"]["sha256"]:
         raise UserError(
@@ -94,6 +95,8 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     notes: list[str] = []
     checkpoints, rows = folder / "checkpoints", read_metrics(folder / "metrics.jsonl")
     began = checkpoint.steps(checkpoints) or any(row["step"] for row in rows)  # else killed before its first checkpoint
+    if began and not checkpoint.steps(checkpoints):
+        raise UserError(f"{checkpoints} has no checkpoint any more; restore it from a copy, or train a new run.")
     good = checkpoint.newest_good(checkpoints, notes.append) if began else None
     run_folder.write_config(folder, loop.config, info)
     run_folder.remember_latest(folder)
@@ -137,22 +140,23 @@ class _Loop:
     def run(self, folder: Path, quiet: bool, start_from: Path | None, notes: list[str] | None = None) -> Path:
         self.folder = folder
         state = self._start(start_from)
-        self.log = run_folder.Log(folder, self.log_lengths)
         self.began = self.row_time = time.monotonic()
-        with Progress(self.total, quiet) as self.progress, _Signals(self):
-            for note in notes or []:
-                self.progress.note(note)
-            self._introduce(int(state.step))
-            try:
-                state = self._steps(state, new=start_from is None)
-            except OSError as error:
-                raise UserError(
-                    f"The run could not write to {folder} ({error}); make room, then go on: "
-                    f"linearnexus train --resume {folder}"
-                ) from error
-            finally:
-                self.log.close()
-        self._finish(int(state.step))
+        try:
+            self.log = run_folder.Log(folder, self.log_lengths)
+            with Progress(self.total, quiet) as self.progress, _Signals(self):
+                for note in notes or []:
+                    self.progress.note(note)
+                self._introduce(int(state.step))
+                try:
+                    state = self._steps(state, new=start_from is None)
+                finally:
+                    self.log.close()
+            self._finish(int(state.step))
+        except OSError as error:
+            raise UserError(
+                f"The run could not write to {folder} ({error.strerror}), so it stopped; make room, then go on: "
+                f"linearnexus train --resume {folder}"
+            ) from error
         if self.stop is not None:
             raise Interrupted(self.stop)
         return folder
@@ -263,7 +267,7 @@ class _Loop:
             f"The loss {what} at step {done}, so the run stopped; its checkpoint of step {good}, the best, is good. "
             f"Try a third of the learning rate: --learning-rate {self.config.rate / 3:.1g}"
             + ("" if self.config.gradient_clip else ", and --gradient-clip 1")
-            + "."
+            + f" (the usual one for {self.config.optimizer} is {LEARNING_RATES[self.config.optimizer]:g})."
         )
 
     def _evaluate(self, state: TrainState, done: int) -> None:

@@ -2,18 +2,20 @@
 
 A recipe is a Python file with a function `recipe() -> TrainConfig`; see recipes/.
 
-Look first at: `base_config`, `with_options`.
+Look first at: `base_config`, `with_options`, `continued`.
 """
 
 import dataclasses
 import runpy
+import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.models.presets import PRESETS, override, preset
-from linearnexus.training.config import LENGTHS, TrainConfig, TrainSettings
+from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
 
 MODEL_OPTIONS = (
     *("n_layer", "hidden_size", "n_head", "n_kv_head", "window", "learned_positions"),
@@ -27,17 +29,52 @@ def base_config(name: str) -> TrainConfig:
     Raises UserError for an unknown preset, a missing file, or a recipe that defines no run.
     """
     if not name.endswith(".py"):
-        if Path(name).exists() and name not in PRESETS:
-            raise UserError(f"{name} is neither a preset nor a recipe; give a recipe's .py file, or --data {name}.")
+        if name not in PRESETS and (Path(name).suffix in (".txt", ".md") or Path(name).exists()):
+            raise UserError(
+                f"{name} is neither a preset nor a recipe's .py file; to train on a text, write gpt-nano --data {name}."
+            )
         return TrainConfig(model=preset(name), preset=name)
     if not Path(name).is_file():
-        near = sorted(path.stem for path in Path(name).parent.glob("*.py")) if Path(name).parent.is_dir() else []
-        raise unknown(f"recipe in {Path(name).parent}/", Path(name).stem, near)
-    found = runpy.run_path(name).get("recipe")
-    config = found() if callable(found) else None
+        near = get_close_matches(name, map(str, Path(name).parent.glob("*.py")), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"give the path of a recipe, or a preset: {', '.join(PRESETS)}."
+        raise UserError(f"There is no recipe {name}; {hint}")
+    config = _run(name)
     if not isinstance(config, TrainConfig):
         raise UserError(f"{name} is not a recipe; it needs a function recipe() that returns a TrainConfig.")
     return dataclasses.replace(config, preset=Path(name).stem)
+
+
+def continued(config: TrainConfig, changes: dict[str, Any], folder: Path) -> TrainConfig:
+    """The config of a run that goes on with options changed. Raises UserError where one makes it another run."""
+    changed = with_options(config, changes)
+    for option, value in changes.items():
+        if option in MODEL_OPTIONS:
+            if with_options(config, {option: value}).model != config.model:
+                raise UserError(
+                    f"{option} {value} changes the architecture of {folder}, so the run cannot go on; leave it out, or "
+                    "train a new run."
+                )
+        elif option not in RESUMABLE and getattr(changed, option) != getattr(config, option):
+            raise UserError(
+                f"{folder} was trained with another {option} ({getattr(config, option)}), which cannot change when a "
+                "run goes on; leave it out, or train a new run."
+            )
+    return changed.resolved()
+
+
+def _run(path: str) -> Any:
+    """What the function recipe() of a Python file returns. Raises UserError, naming the line, for any error in it."""
+    try:
+        found = runpy.run_path(path).get("recipe")
+        return found() if callable(found) else None
+    except Exception as error:
+        steps = traceback.extract_tb(error.__traceback__)
+        line = next((step.lineno for step in reversed(steps) if step.filename == path), None)
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError) and error.filename == path:
+            line, said = error.lineno, f"SyntaxError: {error.msg}"
+        place = f"{path}, line {line}" if line else path
+        raise UserError(f"The recipe failed at {place} ({said.rstrip('.')}); correct it there.") from error
 
 
 def with_options(config: TrainConfig, options: dict[str, Any]) -> TrainConfig:

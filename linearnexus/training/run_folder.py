@@ -27,6 +27,8 @@ def create(config: TrainConfig, name: str | None) -> Path:
 
     Raises UserError where a run of that name exists, or the folder cannot be made.
     """
+    if name is not None and Path(name).name in ("", ".."):
+        raise UserError(f"--name is '{name}', which is no name of a folder; give one, such as --name first.")
     if name is not None and Path(name).name == "latest":
         raise UserError("'latest' stands for the newest run, so no run can have that name; choose another --name.")
     try:
@@ -46,9 +48,8 @@ def create(config: TrainConfig, name: str | None) -> Path:
             raise UserError(
                 f"{error.filename} is in the way of the run's folder; move it or choose another --name."
             ) from error
-        raise UserError(
-            f"{folder} exists and is not overwritten; choose another --name, or go on with it: --resume {folder}."
-        ) from error
+        resumable = f", or go on with it: --resume {folder}" if (folder / "config.json").is_file() else ""
+        raise UserError(f"{folder} exists and is not overwritten; choose another --name{resumable}.") from error
     except OSError as error:
         raise UserError(
             f"The run's folder {error.filename or name} cannot be made ({error.strerror}); choose another --name."
@@ -98,9 +99,12 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     try:
         values = json.loads(path.read_text())
         info = values.pop("info")
+        if not isinstance(info["corpus"]["sha256"], str):
+            raise ValueError("the corpus's sha256 is no text")
         config = from_json(values)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a run's config ({error}); restore it, or train again.") from error
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        said = str(error).rstrip(".")
+        raise UserError(f"{path} cannot be read as a run's config ({said}); restore it, or train again.") from error
     if not isinstance(config, TrainConfig):
         raise UserError(f"{path} is no training config; give a folder that `linearnexus train` made.")
     return config, info
@@ -127,7 +131,7 @@ class Log:
     """metrics.jsonl and samples.txt: appended to, and cut back to a checkpoint's length when a run goes on from it."""
 
     def __init__(self, folder: Path, lengths: tuple[int, int] | None = None) -> None:
-        self._files = [(folder / name).open("ab") for name in ("metrics.jsonl", "samples.txt")]
+        self._files = [(folder / name).open("ab", buffering=0) for name in ("metrics.jsonl", "samples.txt")]
         for file, length in zip(self._files, lengths or (), strict=False):
             file.truncate(min(length, file.tell()))  # never longer: that would fill the file with zeros
             file.seek(0, os.SEEK_END)  # truncating leaves the position behind the new end, and `lengths` asks for it
@@ -149,5 +153,12 @@ class Log:
             file.close()
 
     def _write(self, number: int, text: str) -> None:
-        self._files[number].write(text.encode())
-        self._files[number].flush()
+        file, data = self._files[number], text.encode()
+        before = file.tell()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:  # a full disk: no half row stays
+            file.truncate(before)
+            file.seek(before)
+            raise
