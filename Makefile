@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 .PHONY: help quickstart test lint bench laws clean
 
 help:
-	@echo "make quickstart   train a small language model for two minutes, then let it write"
+	@echo "make quickstart   train a small language model for three minutes, then let it write"
 	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
 	@echo "make lint         check format, style, types and imports"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
@@ -19,7 +19,7 @@ help:
 	@echo "PYTHON=python3.12 picks the Python of a new $(VENV)."
 
 quickstart: $(VENV)/.installed
-	$(BIN)/linearnexus train gpt-nano --data stories --max-minutes 2
+	$(BIN)/linearnexus train gpt-nano --data stories --max-minutes 3
 	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess"
 
 test: $(VENV)/.dev

@@ -16,7 +16,7 @@ VERBS = {
 HELP = """\
 LinearNexus trains, runs, compares and explains language models.
 
-  linearnexus train gpt-nano --data stories --max-minutes 2
+  linearnexus train gpt-nano --data stories --max-minutes 3
   linearnexus generate runs/latest "Once upon a time there was a princess"
 
 {verbs}

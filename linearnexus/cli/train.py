@@ -1,6 +1,6 @@
 """`linearnexus train [PRESET | RECIPE.py] [options]`: train a model on a text.
 
-linearnexus train gpt-nano --data stories --max-minutes 2
+linearnexus train gpt-nano --data stories --max-minutes 3
 linearnexus train mamba-nano --data my_text.txt --max-steps 1000
 linearnexus train --resume runs/latest
 """
