@@ -12,22 +12,23 @@ from collections.abc import Callable
 
 from linearnexus.core.paths import cache_dir
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-KEEP = 2**31 - 1
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
+NEVER = 2**31 - 1
 
 
 def keep_heap() -> None:
-    """Lets freed memory stay with the process (glibc only). XLA frees its buffers after every step; given back to the
-    system they are faulted in again, page by page, which cost a small model a quarter of its speed. To be called before
-    JAX is imported."""
+    """Lets freed memory stay with the process (glibc only): one heap, never trimmed, and no mappings beside it. XLA frees
+    its buffers after every step; given back to the system they are faulted in again, page by page (1.3 times the step
+    of gpt-nano, docs/log.md). To be called before JAX is imported."""
     if sys.platform != "linux":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return
-    mallopt(M_MMAP_THRESHOLD, KEEP)
-    mallopt(M_TRIM_THRESHOLD, KEEP)
+    mallopt(M_ARENA_MAX, 1)
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def cache_compilations(tell: Callable[[str], None]) -> None:
