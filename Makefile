@@ -20,7 +20,7 @@ help:
 
 quickstart: $(VENV)/.installed
 	$(BIN)/linearnexus train gpt-nano --data stories --max-minutes 3
-	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess"
+	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess" --temperature 0.5
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)

@@ -17,9 +17,9 @@ NEVER = 2**31 - 1
 
 
 def keep_heap() -> None:
-    """Lets freed memory stay with the process (glibc only): one heap, never trimmed, and no mappings beside it. XLA frees
-    its buffers after every step; given back to the system they are faulted in again, page by page (1.3 times the step
-    of gpt-nano, docs/log.md). To be called before JAX is imported."""
+    """Lets freed memory stay with the process (glibc only): one heap, never trimmed, and no mappings beside it. XLA
+    frees its buffers after every step; given back to the system they are faulted in again, page by page (1.3 times the
+    step of gpt-nano, docs/log.md). To be called before JAX is imported."""
     if sys.platform != "linux":
         return
     try:

@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import math
 import shutil
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from linearnexus.training.progress import Progress
 from linearnexus.training.recipes import continued
 from linearnexus.training.report import read_metrics, write_report
 from linearnexus.training.schedules import learning_rate
+from linearnexus.training.signals import StopSignals
 from linearnexus.training.step import TrainState, evaluate_batch, init_state, train_step
 
 MEASURE_FROM, MEASURE_STEPS, MEASURE_SECONDS = 3, 10, 3.0  # what max_minutes is worth in steps is measured here
@@ -116,7 +115,7 @@ class _Loop:
         self.total = self._total_steps()
         self.best: tuple[float, int] | None = None  # validation loss, step
         self.pending: list[tuple[Any, Any]] = []  # loss and gradient norm of the steps since the last row
-        self.stop: int | None = None  # the signal that asked to stop
+        self.signals = StopSignals()
         self.seconds = 0.0  # spent before this start
         self.log_lengths = (0, 0)  # of the files, at the checkpoint
         self.recorded: dict[str, Any] = {}  # the environment that the checkpoint was made in
@@ -143,7 +142,7 @@ class _Loop:
         self.began = self.row_time = time.monotonic()
         try:
             self.log = run_folder.Log(folder, self.log_lengths)
-            with Progress(self.total, quiet) as self.progress, _Signals(self):
+            with Progress(self.total, quiet) as self.progress, self.signals:
                 for note in notes or []:
                     self.progress.note(note)
                 self._introduce(int(state.step))
@@ -157,8 +156,8 @@ class _Loop:
                 f"The run could not write to {folder} ({error.strerror}), so it stopped; make room, then go on: "
                 f"linearnexus train --resume {folder}"
             ) from error
-        if self.stop is not None:
-            raise Interrupted(self.stop)
+        if self.signals.received is not None:
+            raise Interrupted(self.signals.received)
         return folder
 
     def _start(self, start_from: Path | None) -> TrainState:
@@ -210,7 +209,7 @@ class _Loop:
         done = self.first = int(state.step)
         if new:
             self._evaluate_and_save(state, 0)
-        while self.stop is None and (self.total is None or done < self.total):
+        while self.signals.received is None and (self.total is None or done < self.total):
             batch = [self.batches.batch(done * config.accumulate + n) for n in range(config.accumulate)]
             rate = learning_rate(config, done, self.total)
             inputs, targets = (np.stack(parts) for parts in zip(*batch, strict=True))
@@ -318,7 +317,7 @@ class _Loop:
     def _finish(self, done: int) -> None:
         write_report(self.folder)
         say = self.progress.note
-        if self.stop is not None:
+        if self.signals.received is not None:
             say(f"Stopped at step {done:,}, saved. Go on with: linearnexus train --resume {self.folder}")
         elif self.best is not None:
             loss, step = self.best
@@ -366,27 +365,6 @@ class _Loop:
     @property
     def _eval_interval(self) -> int:
         return self.config.eval_interval or max(1, (self.total or 0) // 10)
-
-
-class _Signals:
-    """While the loop runs, Ctrl-C and SIGTERM ask it to stop after the current step; a second Ctrl-C stops at once."""
-
-    def __init__(self, loop: _Loop) -> None:
-        self.loop = loop
-        self.old: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.old = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _: object) -> None:
-        if self.loop.stop is not None:
-            raise KeyboardInterrupt
-        self.loop.stop = number
 
 
 def _digest(text: str) -> str:
