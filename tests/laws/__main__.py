@@ -1,0 +1,78 @@
+"""Measures the law for every mixer and every preset, in both precisions, and prints the errors as Markdown.
+
+    python -m tests.laws                          all of it: several minutes on two cores
+    python -m tests.laws --only mamba             rows whose name has that text
+    python -m tests.laws --write docs/laws.md     also into a file
+
+Exits with 1 if any error is above the law's tolerance.
+"""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from tests.laws.table import TEXT, measure, table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.laws", description="Measure every mixer's and preset's errors."
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this text")
+    options = parser.parse_args()
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if cores > 1:
+        os.environ["NPROC"] = "1"  # XLA's threads: each process has one core
+    import jax
+
+    from tests.laws import law, subjects
+
+    names = [("mixer", name) for name in subjects.mixer_examples()] + [
+        ("preset", name) for name in subjects.presets.PRESETS
+    ]
+    names = [(kind, name) for kind, name in names if options.only in name]
+    jobs = [(kind, name, dtype) for kind, name in names for dtype in law.TOLERANCE]
+    begin = time.perf_counter()
+    results = {}
+    # spawned, not forked: JAX has threads; a fresh process a job, so that compiled code is freed
+    with ProcessPoolExecutor(cores, get_context("spawn"), max_tasks_per_child=1) as pool:
+        waiting = {pool.submit(measure, *job): job for job in reversed(jobs)}  # the long ones first
+        for done in as_completed(waiting):
+            job = waiting[done]
+            label, found, leaks, seconds = done.result()
+            results[job] = label, found, leaks
+            print(
+                f"{len(results)}/{len(jobs)}  {label}, {job[2]}: {seconds:.0f} s", *leaks, sep="\n  ", file=sys.stderr
+            )
+
+    lines = [TEXT]
+    command = "python -m tests.laws" + (f" --only {options.only}" if options.only else "")
+    lines.append(
+        f"`{command}`, Python {platform.python_version()}, JAX {jax.__version__}, CPU ({platform.machine()}), "
+        f"{cores} cores, {dt.date.today().isoformat()}, {(time.perf_counter() - begin) / 60:.1f} minutes."
+    )
+    for dtype, tolerance in law.TOLERANCE.items():
+        rows = [results[kind, name, dtype] for kind, name in names]
+        lines += ["", f"## {dtype}: every error is below {tolerance:.0e}", "", *table(rows, tolerance)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+    fine = all(
+        not leaks and all(max(errors) < law.TOLERANCE[job[2]] for errors in found.values() if errors)
+        for job, (_, found, leaks) in results.items()
+    )
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

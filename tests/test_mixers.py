@@ -1,0 +1,295 @@
+"""What the law cannot see in a mixer: its initial values, what it shows, and the corners of its operations."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linearnexus.core.errors import UserError
+from linearnexus.core.layers import linear
+from linearnexus.core.module import roles
+from linearnexus.core.tokens import Tokens, count_tokens
+from linearnexus.mixers.base import ChannelMixer, Context, SequenceMixer
+from linearnexus.mixers.config import AttentionConfig, MambaConfig, MLPConfig
+from linearnexus.ops.short_conv import short_conv, short_conv_step
+from linearnexus.ops.softmax_attention import Cache
+from tests.laws.law import error, jit, precision
+from tests.laws.subjects import accepted_width, mixer, mixer_examples, moved
+
+EXAMPLES = mixer_examples()
+ATTENTION = [name for name, config in EXAMPLES.items() if isinstance(config, AttentionConfig)]
+MAMBA = [name for name, config in EXAMPLES.items() if isinstance(config, MambaConfig)]
+B, T = 2, 11
+VALID = np.array([[True] * 8 + [False, True, True], [True, True, False] + [True] * 8])
+STARTS = np.array([[False] * 4 + [True] + [False] * 6, [False] * 9 + [True, False]])
+
+
+def shown(name: str, documents: bool) -> tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """A mixer in float64, inputs of two rows, the call's outputs and what `look` shows."""
+    module = moved(EXAMPLES[name].init(accepted_width(EXAMPLES[name]), jax.random.key(0)), "float64")
+    x = np.random.default_rng(1).standard_normal((B, T, accepted_width(EXAMPLES[name])))
+    flags = (VALID, STARTS) if documents else (None, None)
+
+    def both(module: Any, x: Any, valid: Any, starts: Any) -> Any:
+        context = Context(count_tokens((B, T), valid, starts, None, None)[0])
+        return module(x, context).y, module.look(x, context)
+
+    y, look = jit(both)(module, x, *flags)
+    return module, x, np.asarray(y), {name: np.asarray(array) for name, array in look.items()}
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
+@pytest.mark.parametrize("name", ATTENTION)
+def test_the_attention_shown_is_the_attention_used(name: str, documents: bool) -> None:
+    """Weights times values times Wo is the output: a picture of attention from another mask, scale or head order
+    lies."""
+    with precision("float64"):
+        module, x, y, look = shown(name, documents)
+        config, valid = EXAMPLES[name], VALID if documents else np.ones((B, T), bool)
+        weights = look["weights"]
+        v = x @ module.wv + (0 if module.bv is None else module.bv)
+        v = np.repeat(v.reshape(B, T, config.kv_heads, -1), config.n_head // config.kv_heads, axis=2)
+        want = np.einsum("bhts,bshk->bthk", weights, v).reshape(B, T, -1) @ module.wo + (
+            0 if module.bo is None else module.bo
+        )
+    assert error(y[valid], want[valid]) < 1e-12
+    rows = np.moveaxis(weights, 1, 2)[valid]  # [tokens, H, T]
+    np.testing.assert_allclose(rows.sum(-1), 1, rtol=1e-12)
+    future = np.triu(np.ones((T, T), bool), 1) & valid[:, None, :, None]
+    assert not weights[np.broadcast_to(future, weights.shape)].any()
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
+@pytest.mark.parametrize("name", MAMBA)
+def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None:
+    """The decays and writes that `look` gives, replayed one after another, make the output: also where a document
+    begins (what remains of the old state is nothing) and at padding (nothing is written)."""
+    with precision("float64"):
+        module, x, y, look = shown(name, documents)
+        valid = VALID if documents else np.ones((B, T), bool)
+        h = np.zeros((B, *module.A_log.shape))
+        read = []
+        for t in range(T):
+            write = (look["dt"] * look["signal"])[:, t, None, :] * look["B"][:, t, :, None]
+            h = look["decay"][:, t] * h + write
+            read.append(np.einsum("bne,bn->be", h, look["C"][:, t]) + module.D * look["signal"][:, t])
+        gate = np.split(x @ module.w_in, 2, axis=-1)[1]
+        want = (np.stack(read, 1) * gate / (1 + np.exp(-gate))) @ module.w_out
+    assert error(y[valid], want[valid]) < 1e-12
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> None:
+    """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, a tail that moves.
+    Also a call shorter than a convolution's taps, documents that would start at invalid tokens, and NaN in a softmax
+    over nothing."""
+    with precision("float32"):
+        subject = mixer(EXAMPLES[name], "float32")
+        x = subject.draw(np.random.default_rng(2), 3 * 8).astype(np.float32).reshape(3, 8, -1)
+        _, state = jit(subject.call)(subject.params, x, None, None, subject.start(3, 20))
+        state = jax.tree.map(np.asarray, state)
+        valid, starts = (
+            np.array([[True, True], [False, False], [False, True]]),
+            np.array([[False, True], [True, True], [True, False]]),
+        )
+        step, call = jit(subject.step), jit(subject.call)
+        two, one = (1e4 * x[:, :2], valid, starts), (1e4 * x[:, 0], valid[:, 0], starts[:, 0])
+        after, once = call(subject.params, *two, state)[1], step(subject.params, *one, state)[1]
+        # a row that has never had a token: attention has nothing to see there
+        fresh = [
+            function(subject.params, *given, subject.start(3, 20))[0] for function, given in ((call, two), (step, one))
+        ]
+    assert all(np.isfinite(y).all() for y in fresh)
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(old[1], np.asarray(new)[1])
+    changed = 0
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(once), strict=True):
+        np.testing.assert_array_equal(old[1:], np.asarray(new)[1:])
+        changed += not np.array_equal(old[0], np.asarray(new)[0])
+    assert changed  # of the row that does have a token
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_mixer_keeps_its_contract(name: str) -> None:
+    """Every array has a role, the protocol is whole, activations keep their dtype and a training call returns no
+    state."""
+    with precision("float32"):
+        config = EXAMPLES[name]
+        width = accepted_width(config)
+        shapes = jax.eval_shape(lambda key: config.init(width, key), jax.random.key(0))
+        assert isinstance(shapes, SequenceMixer)
+        named = jax.tree.leaves(roles(shapes))
+        assert len(named) == len(jax.tree.leaves(shapes))
+        for role, leaf in zip(named, jax.tree.leaves(shapes), strict=True):
+            assert role in ("matrix", "embedding", "vector")
+            assert role == "vector" or leaf.ndim == 2
+            assert leaf.dtype == np.float32
+        tokens = count_tokens((B, T), None, None, None, None)[0]
+        one = jax.tree.map(lambda field: field[:, 0], tokens)
+        for dtype in ("float32", "bfloat16"):
+            x = jax.ShapeDtypeStruct((B, T, width), dtype)
+            out = jax.eval_shape(lambda module, x: module(x, Context(tokens)), shapes, x)
+            assert (out.y.shape, out.y.dtype, out.state) == (x.shape, x.dtype, None)
+            state = jax.eval_shape(lambda module, dtype=dtype: module.init_state(B, T, dtype), shapes)
+            called = jax.eval_shape(lambda module, x, state: module(x, Context(tokens), state), shapes, x, state)
+            stepped = jax.eval_shape(
+                lambda module, x, state: module.step(x[:, 0], Context(one), state), shapes, x, state
+            )
+            assert stepped.y.dtype == called.y.dtype == x.dtype
+            # the same shapes and dtypes after as before, so that a loop over steps compiles once
+            assert jax.tree.map(lambda a: (a.shape, a.dtype), (called.state, stepped.state)) == jax.tree.map(
+                lambda a: (a.shape, a.dtype), (state, state)
+            )
+            assert all(leaf.shape[0] == B for leaf in jax.tree.leaves(state))
+
+
+def test_mambas_initial_values_are_the_official_ones() -> None:
+    """Steps log-uniform in [0.001, 0.1], A = -(1 ... N) in each channel, uniform weights bounded by 1 / sqrt(inputs). A
+    slip here trains, only worse. Bounds are exact; means of 512 draws are within 5 sigma of theirs (odds of a false
+    alarm: none, fixed key)."""
+    width = 256
+    module = jit(lambda key: MambaConfig().init(width, key))(jax.random.key(0))
+    inner = 2 * width
+    dt = np.logaddexp(0, np.asarray(module.dt_bias, np.float64))
+    assert dt.min() >= 0.001 * (1 - 1e-4) and dt.max() <= 0.1 * (1 + 1e-4)
+    spread = np.log(100) / np.sqrt(12)
+    assert abs(np.log(dt).mean() - np.log(0.01)) < 5 * spread / np.sqrt(inner)
+    assert abs(np.log(dt).std() - spread) < 0.1 * spread
+    A = -np.exp(np.asarray(module.A_log, np.float64))
+    np.testing.assert_allclose(A, np.broadcast_to(-np.arange(1, 17)[:, None], (16, inner)), rtol=1e-6)
+    assert (np.asarray(module.D) == 1).all()
+    fan_in = {"w_in": width, "conv": 4, "conv_bias": 4, "w_select": inner, "w_dt": 16, "w_out": inner}
+    for name, inputs in fan_in.items():
+        array = np.asarray(getattr(module, name), np.float64)
+        bound = inputs**-0.5
+        assert 0.97 * bound < np.abs(array).max() <= bound * (1 + 1e-6), name
+        assert abs(array.std() - bound / np.sqrt(3)) < 0.08 * bound, name
+    assert module.w_dt.shape == (16, inner) and module.w_select.shape == (inner, 16 + 2 * 16)
+
+
+def test_attention_and_mlp_begin_as_gpt2() -> None:
+    """N(0, 0.02) weights and zero biases; 64 * 64 draws give the deviation to 1.1 percent (1 sigma), 6 percent are
+    allowed."""
+    attention = AttentionConfig(n_head=4, n_kv_head=2, bias=True, qk_norm=True).init(64, jax.random.key(0))
+    mlp = MLPConfig(bias=True, gated=True).init(64, jax.random.key(1))
+    for weight in (attention.wq, attention.wk, attention.wv, attention.wo, mlp.up, mlp.gate, mlp.down):
+        assert abs(float(weight.std()) / 0.02 - 1) < 0.06
+    for bias in (attention.bq, attention.bk, attention.bv, attention.bo, mlp.up_bias, mlp.down_bias):
+        assert not np.asarray(bias).any()
+    drawn = [
+        np.asarray(weight).ravel()[:100]
+        for weight in (attention.wq, attention.wk, attention.wv, attention.wo, mlp.up, mlp.gate)
+    ]
+    assert len({row.tobytes() for row in drawn}) == len(drawn)  # no key used twice
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu", "relu2"])
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+def test_the_mlp_computes_its_equation(activation: str, gated: bool) -> None:
+    """Against NumPy: catches a gate on the wrong branch and the other form of GELU."""
+    with precision("float64"):
+        config = MLPConfig(width=1.5, activation=activation, gated=gated, bias=True)
+        mlp = moved(config.init(10, jax.random.key(0)), "float64")
+        assert isinstance(mlp, ChannelMixer)
+        assert mlp.up.shape == (10, 15)
+        x = np.random.default_rng(3).standard_normal((2, 3, 10))
+        y = np.asarray(jit(type(mlp).__call__)(mlp, x))
+    act = {
+        "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+        "silu": lambda x: x / (1 + np.exp(-x)),
+        "relu2": lambda x: np.maximum(x, 0) ** 2,
+    }[activation]
+    up = x @ mlp.up + mlp.up_bias
+    hidden = act(x @ mlp.gate) * up if gated else act(up)
+    assert error(y, hidden @ mlp.down + mlp.down_bias) < 1e-12
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
+    """One tap (an empty tail), one token, calls shorter than the tail: against a sum written out, tail included, and as
+    steps."""
+    with precision("float64"):
+        rng = np.random.default_rng(4)
+        x, weight = rng.standard_normal((3, length, 5)), rng.standard_normal((taps, 5))
+        tail = rng.standard_normal((3, taps - 1, 5))
+        nine = jnp.full(3, 9, jnp.int32)
+        tokens = count_tokens((3, length), None, None, nine, nine)[0]
+        y, after = jit(short_conv)(x, weight, tail, tokens)
+        whole = np.concatenate([tail, x], axis=1)
+        want = np.stack(
+            [sum(weight[j] * whole[:, t + taps - 1 - j] for j in range(taps)) for t in range(length)], axis=1
+        )
+        np.testing.assert_allclose(y, want, rtol=1e-12)
+        np.testing.assert_array_equal(after, whole[:, length:])
+        stepped, step = tail, jit(short_conv_step)
+        for t in range(length):
+            one, stepped = step(x[:, t], weight, stepped, Tokens(None, None, tokens.position[:, t], tokens.index[:, t]))
+            np.testing.assert_allclose(one, want[:, t], rtol=1e-12)
+        np.testing.assert_array_equal(stepped, whole[:, length:])
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 11])
+def test_a_ring_holds_the_last_tokens_in_their_slots(length: int) -> None:
+    """Four slots, writes of fewer, as many and more tokens than fit, in two calls and with an invalid token at each
+    end."""
+    slots = 4
+    with precision("float32"):
+        k = np.arange(1.0, length + 1, dtype=np.float32)
+        padded = jnp.asarray(np.concatenate([[-1], k, [-2]]).astype(np.float32)[None, :, None, None])
+        valid = jnp.asarray([[False, *[True] * length, False]])
+        cache = Cache.init(1, 1, slots, 1, jnp.dtype("float32"))
+        count = jnp.zeros(1, jnp.int32)
+        for part in (slice(0, 3), slice(3, None)):
+            if padded[:, part].size:
+                tokens, count, _ = count_tokens(valid[:, part].shape, valid[:, part], None, count, count)
+                cache = cache.write(padded[:, part], -padded[:, part], tokens)
+        index = np.asarray(cache.index(count))[0]
+    for slot in range(slots):
+        held = [i for i in range(length) if i % slots == slot]
+        assert np.asarray(cache.k)[0, 0, slot, 0] == (k[held[-1]] if held else 0)
+        assert np.asarray(cache.v)[0, 0, slot, 0] == (-k[held[-1]] if held else 0)
+        assert index[slot] == (held[-1] if held else np.iinfo(np.int32).max)
+
+
+def test_mamba_adds_the_steps_bias_in_float32() -> None:
+    """In bfloat16 the bias of a small step would move it by a percent. Inputs of zero leave nothing but the biases."""
+    module = dataclasses.replace(MambaConfig().init(16, jax.random.key(0)), conv_bias=jnp.zeros(32))
+    tokens = count_tokens((1, 3), None, None, None, None)[0]
+    dt = module.look(jnp.zeros((1, 3, 16), jnp.bfloat16), Context(tokens))["dt"]
+    np.testing.assert_allclose(dt[0, 0], np.logaddexp(0, np.asarray(module.dt_bias)), rtol=1e-5)
+
+
+def test_linear_keeps_shapes_and_dtypes() -> None:
+    """The product is taken in two dimensions; the bias is not decayed into x's rank or dtype by accident."""
+    with precision("float32"):
+        weight, bias = jnp.ones((3, 5)), jnp.arange(5.0)
+        for shape in ((3,), (2, 3), (2, 4, 3), (0, 3)):
+            y = linear(jnp.ones(shape, jnp.bfloat16), weight, bias)
+            assert (y.shape, y.dtype) == ((*shape[:-1], 5), jnp.bfloat16)
+            np.testing.assert_array_equal(y, np.broadcast_to(3 + np.arange(5.0), y.shape))
+
+
+@pytest.mark.parametrize(
+    ("config", "width", "word"),
+    [
+        (AttentionConfig(n_head=5), 18, "n_head"),
+        (AttentionConfig(n_head=0), 18, "n_head"),
+        (AttentionConfig(n_head=6, n_kv_head=4, rope_theta=None), 18, "n_kv_head"),
+        (AttentionConfig(n_head=3, n_kv_head=0), 18, "n_kv_head"),
+        (AttentionConfig(n_head=6), 18, "Rotary"),
+        (AttentionConfig(n_head=3, window=0), 18, "window"),
+        (MambaConfig(state_size=0), 18, "state_size"),
+        (MambaConfig(conv_size=0), 18, "conv_size"),
+        (MambaConfig(expand=0), 18, "expand"),
+        (MambaConfig(dt_rank=0), 18, "dt_rank"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_settings_that_cannot_work_are_refused_in_a_sentence(config: Any, width: int, word: str) -> None:
+    """Before they become a traceback from inside JAX, or silently another setting (a 0 taken for None)."""
+    with pytest.raises(UserError, match=word):
+        config.check(width)
