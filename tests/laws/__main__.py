@@ -62,7 +62,7 @@ def main() -> int:
     )
     for dtype, tolerance in law.TOLERANCE.items():
         rows = [results[kind, name, dtype] for kind, name in names]
-        lines += ["", f"## {dtype}: every error is below {tolerance:.0e}", "", *table(rows, tolerance)]
+        lines += ["", f"## {dtype}, tolerance {tolerance:.0e}", "", *table(rows, tolerance)]
     text = "\n".join(lines) + "\n"
     print(text)
     if options.write:
