@@ -50,6 +50,7 @@ class ModelConfig:
     norm: RMSNormConfig | LayerNormConfig = RMSNormConfig()
     learned_positions: int = 0  # rows of a learned position table, the longest context then; 0: none
     tie_embeddings: bool = True  # the output head is the embedding table
+    embedding_std: float = 0.02  # standard deviation of the tables' and the head's initial values
     dropout: float = 0.0
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"  # of activations; parameters stay float32
 
@@ -62,6 +63,8 @@ class ModelConfig:
                 f"dropout is {self.dropout}; it is the share of activations set to zero, so give "
                 "a number from 0 to below 1."
             )
+        if not self.embedding_std > 0:
+            raise UserError(f"embedding_std is {self.embedding_std}; give a number above 0, such as 0.02.")
         if not self.pattern:
             raise UserError("The pattern has no block; give at least one.")
         for block in self.pattern:

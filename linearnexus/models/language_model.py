@@ -50,14 +50,14 @@ class LanguageModel:
 
     @classmethod
     def init(cls, config: ModelConfig, key: Array) -> "LanguageModel":
-        """Random weights: tables N(0, 0.02), mixers as in their papers, and every matrix that writes into the residual
+        """Random weights: tables N(0, embedding_std), mixers as in their papers, and every matrix that writes into the residual
         stream divided by the square root of the number of such branches (GPT-2; Mamba's code does the same)."""
         k_embedding, k_positions, k_head, k_blocks = jax.random.split(key, 4)
         keys = jax.random.split(k_blocks, config.n_layer)
         blocks = (Block.init(config.block(layer), config, keys[layer]) for layer in range(config.n_layer))
 
         def rows(k: Array, n: int) -> Array:
-            return 0.02 * jax.random.normal(k, (n, config.hidden_size))
+            return config.embedding_std * jax.random.normal(k, (n, config.hidden_size))
 
         return cls(
             embedding=rows(k_embedding, config.vocab_size),

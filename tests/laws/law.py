@@ -11,6 +11,7 @@ every layout.
 Look first at: `Layout`, `Law.run`, `Law.properties`.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -359,7 +360,11 @@ class Law:
         if layout.ends:
             states = [np.concatenate(leaves) for leaves in zip(*(one.state for one in want), strict=True)]
             values += [error(*pair) for pair in zip(got.state, states, strict=True)]
-        total = [sum(leaves[1:], leaves[0]) for leaves in zip(*(one.dparams for one in want), strict=True)]
+        times = collections.Counter((doc, layout.ends) for doc in layout.docs)
+        total = [np.zeros_like(leaf) for leaf in got.dparams]
+        for key, n in times.items():
+            for leaf, one in zip(total, self._references[key].dparams, strict=True):
+                leaf += n * one
         largest = max(float(np.abs(leaf).max()) for leaf in total)
         gradients = [error(*pair, largest) for pair in zip(got.dparams, total, strict=True)]
         if got.dx:

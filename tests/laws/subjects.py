@@ -141,8 +141,12 @@ def ring_law(config: MixerConfig, dtype: str) -> Law | None:
     return None if short == long else Law(subject, dtype, batch=2, cuts=(16, 1), max_len=12, long=None, exact=False)
 
 
-def model_law(name: str, dtype: str, up_to: int = SMALL, **options: Any) -> Law:
-    """The law for a preset, with arrays always passed and a shorter text: fewer functions to compile."""
+def model_law(name: str, dtype: str, up_to: int = SMALL) -> Law:
+    """The law for a preset, with arrays always passed and a short text: fewer functions to compile. A published one has
+    the shortest text: each step gives a gradient as large as the model."""
+    config = presets.preset(name)
     with precision(dtype):
-        subject = model(shortened(presets.preset(name), up_to), dtype)
-    return Law(subject, dtype, **{"batch": 3, "cuts": (16, 16, 1), "long": None, "exact": False} | options)
+        subject = model(shortened(config, up_to), dtype)
+    wide = parameters(dataclasses.replace(config, vocab_size=VOCAB)) > SMALL
+    text = {"batch": 2, "cuts": (9, 7, 1)} if wide else {"batch": 3, "cuts": (16, 16, 1)}
+    return Law(subject, dtype, **text, long=None, exact=False)

@@ -18,7 +18,7 @@ error of outputs and final states, then that of the gradients (of parameters, in
 | pad left, right, holes | invalid tokens before, after, anywhere; of large numbers, with gradients exactly zero |
 | batch | rows of different lengths together |
 | packed | documents behind one another in a row, borders anywhere, whole, in steps, and split with padding |
-| training | calls without a state: padded, packed, and 150 tokens long |
+| training | calls without a state: padded, packed, and (mixers) 150 tokens long |
 | ring | a cache shorter than the text, so that it wraps |
 | alone | "exact": changing a token changes, to the last bit, no earlier output and no other document's |
 
