@@ -3,16 +3,18 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PARITY = .venv-parity
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench laws clean
+.PHONY: help quickstart test lint bench laws parity clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
 	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
 	@echo "make lint         check format, style, types and imports"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
+	@echo "make parity       compare models with transformers (installs PyTorch into $(PARITY))"
 	@echo "make bench        measure the speed"
 	@echo "make clean        delete $(VENV), caches and builds; runs/ stays"
 	@echo
@@ -34,6 +36,10 @@ lint: $(VENV)/.dev
 laws: $(VENV)/.dev
 	$(BIN)/python -m tests.laws $(ARGS)
 
+parity: $(PARITY)/.installed $(VENV)/.dev
+	$(PARITY)/bin/python -m tests.parity.make_golden --check
+	$(BIN)/python -m pytest -q tests/test_parity.py
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
@@ -51,6 +57,15 @@ $(VENV)/.dev: pyproject.toml $(BIN)/python
 	@echo "Installing LinearNexus and its development tools into $(VENV): about 750 MB, once, a minute or two."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $(VENV)/.installed $@
+
+# On Linux the usual PyTorch brings CUDA along; PIP_EXTRA_INDEX_URL can name PyTorch's index of builds for the CPU alone.
+$(PARITY)/.installed: $(PARITY)/bin/python
+	@echo "Installing PyTorch and transformers into $(PARITY): 1.2 GB or more, once, a few minutes."
+	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check numpy safetensors torch==2.13.0 transformers==5.23.0
+	@touch $@
+
+$(PARITY)/bin/python:
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(PARITY)"
 
 # A link to a Python that is gone counts as missing, so the environment is made again.
 $(BIN)/python:

@@ -10,7 +10,7 @@ and 0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, w
 in its tanh form.
 """
 
-from linearnexus.mixers.config import AttentionConfig, MLPConfig
+from linearnexus.mixers.configs import AttentionConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.training.config import TrainConfig
 

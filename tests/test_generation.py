@@ -21,7 +21,7 @@ from linearnexus.generation import engine, sampling
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.generation.look import inspect_prompt
-from linearnexus.mixers.config import AttentionConfig, MambaConfig, MLPConfig
+from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import override

@@ -12,8 +12,8 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.layers import linear
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import Tokens, count_tokens
-from linearnexus.mixers.base import ChannelMixer, Context, SequenceMixer
-from linearnexus.mixers.config import AttentionConfig, MambaConfig, MLPConfig
+from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
+from linearnexus.mixers.configs import AttentionConfig, GLAConfig, Mamba2Config, MambaConfig, MLPConfig, MoEConfig
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 from linearnexus.ops.softmax_attention import Cache
 from tests.laws.law import error, jit, precision
@@ -22,6 +22,15 @@ from tests.laws.subjects import accepted_width, mixer, mixer_examples, moved
 EXAMPLES = mixer_examples()
 ATTENTION = [name for name, config in EXAMPLES.items() if isinstance(config, AttentionConfig)]
 MAMBA = [name for name, config in EXAMPLES.items() if isinstance(config, MambaConfig)]
+NOTHING = Context(Tokens(None, None, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)))  # of tokens known
+MATRIX_MEMORY = [
+    name
+    for name, config in EXAMPLES.items()
+    if isinstance(
+        jax.eval_shape(lambda c=config: c.init(accepted_width(c), jax.random.key(0)).init_state(1, 1, "float32")),
+        MatrixState,
+    )
+]
 B, T = 2, 11
 VALID = np.array([[True] * 8 + [False, True, True], [True, True, False] + [True] * 8])
 STARTS = np.array([[False] * 4 + [True] + [False] * 6, [False] * 9 + [True, False]])
@@ -81,6 +90,28 @@ def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None
     assert error(y[valid], want[valid]) < 1e-12
 
 
+@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
+@pytest.mark.parametrize("name", MATRIX_MEMORY)
+def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> None:
+    """What `look` gives of a memory (queries, keys, values, decays, shares erased), replayed token by token, gives what
+    it says was read: also where a document begins, and past padding."""
+    with precision("float64"):
+        _, _, _, look = shown(name, documents)
+    valid, starts = (VALID, STARTS) if documents else (np.ones((B, T), bool), np.zeros((B, T), bool))
+    heads = look["v"].shape[2]
+    q, k = (np.repeat(look[part], heads // look[part].shape[2], axis=2) for part in "qk")
+    for b in range(B):
+        S = np.zeros((heads, k.shape[-1], look["v"].shape[-1]))
+        for t in np.flatnonzero(valid[b]):
+            S = np.zeros_like(S) if starts[b, t] else S
+            S = look["decay"][b, t][..., None] * S if "decay" in look else S
+            write = look["v"][b, t]
+            if "beta" in look:
+                write = look["beta"][b, t][:, None] * (write - np.einsum("hk,hkv->hv", k[b, t], S))
+            S = S + k[b, t][:, :, None] * write[:, None, :]
+            assert error(look["read"][b, t], np.einsum("hk,hkv->hv", q[b, t], S)) < 1e-12
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> None:
     """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, a tail that moves.
@@ -125,7 +156,7 @@ def test_a_mixer_keeps_its_contract(name: str) -> None:
         assert len(named) == len(jax.tree.leaves(shapes))
         for role, leaf in zip(named, jax.tree.leaves(shapes), strict=True):
             assert role in ("matrix", "embedding", "vector")
-            assert role == "vector" or leaf.ndim == 2
+            assert role == "vector" or leaf.ndim == 2, name
             assert leaf.dtype == np.float32
         tokens = count_tokens((B, T), None, None, None, None)[0]
         one = jax.tree.map(lambda field: field[:, 0], tokens)
@@ -196,7 +227,7 @@ def test_the_mlp_computes_its_equation(activation: str, gated: bool) -> None:
         assert isinstance(mlp, ChannelMixer)
         assert mlp.up.shape == (10, 15)
         x = np.random.default_rng(3).standard_normal((2, 3, 10))
-        y = np.asarray(jit(type(mlp).__call__)(mlp, x))
+        y = np.asarray(jit(lambda mlp, x: mlp(x, NOTHING).y)(mlp, x))
     act = {
         "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
         "silu": lambda x: x / (1 + np.exp(-x)),
@@ -205,6 +236,82 @@ def test_the_mlp_computes_its_equation(activation: str, gated: bool) -> None:
     up = x @ mlp.up + mlp.up_bias
     hidden = act(x @ mlp.gate) * up if gated else act(up)
     assert error(y, hidden @ mlp.down + mlp.down_bias) < 1e-12
+
+
+def all_experts(moe: Any, x: np.ndarray, normalize: bool) -> np.ndarray:
+    """A mixture of experts where every expert sees every token, in NumPy."""
+    k, n = moe.config.experts_per_token, moe.config.n_expert
+    logits = x @ moe.router.T
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    y = np.zeros_like(x)
+    for at in np.ndindex(x.shape[:-1]):
+        chosen = np.argsort(-shares[at], kind="stable")[:k]
+        total = shares[at][chosen].sum() if normalize else 1
+        for e in range(n):
+            if e in chosen:
+                hidden = x[at] @ moe.gate[e]
+                hidden = hidden / (1 + np.exp(-hidden)) * (x[at] @ moe.up[e])
+                y[at] += shares[at][e] / total * (hidden @ moe.down[e])
+    return y
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["jamba", "mixtral"])
+@pytest.mark.parametrize(("shape", "n", "k"), [((2, 37), 8, 2), ((1,), 5, 3), ((3, 90), 3, 3), ((2, 1), 4, 1)])
+def test_experts_drop_no_token(shape: tuple[int, ...], n: int, k: int, normalize: bool) -> None:
+    """Values against experts that see everything, and gradients against central differences. Catches a block too few,
+    an expert's weights for another's token, a token that is lost when all go to one expert (the router favours one)."""
+    with precision("float64"):
+        config = MoEConfig(n_expert=n, experts_per_token=k, width=1.5, normalize=normalize, balance=0.0)
+        moe = moved(config.init(6, jax.random.key(0)), "float64")
+        rng = np.random.default_rng(3)
+        x, dy = rng.standard_normal((*shape, 6)), rng.standard_normal((*shape, 6))
+        for crowded in (0.0, 50.0):
+            router = moe.router.copy()
+            router[0] += crowded * x.mean(axis=tuple(range(x.ndim - 1)))
+            module = dataclasses.replace(moe, router=router)
+            y, pull = jax.vjp(lambda m, x: m(x, NOTHING).y, module, x)
+            assert error(np.asarray(y), all_experts(module, x, normalize)) < 1e-12
+            slopes = pull(dy)
+            for leaf, name in ((slopes[0].up, "up"), (slopes[0].router, "router"), (slopes[0].down, "down")):
+                along = rng.standard_normal(leaf.shape)
+
+                def value(eps: float, name: str = name, along: np.ndarray = along, module: Any = module) -> float:
+                    changed = dataclasses.replace(module, **{name: getattr(module, name) + eps * along})
+                    return float(np.vdot(all_experts(changed, x, normalize), dy))
+
+                want = (value(1e-6) - value(-1e-6)) / 2e-6
+                assert abs(float(np.vdot(leaf, along)) - want) < 1e-5 * abs(want) + 1e-6, name
+
+
+def test_the_balancing_loss_knows_only_valid_tokens() -> None:
+    """`balance` when experts are used and wanted alike, `balance` times their number when one has everything; padding
+    counts for nothing, and a model's training loss has the sum of its layers', its logged loss none."""
+    config = MoEConfig(n_expert=4, experts_per_token=1, balance=0.5)
+    moe = config.init(4, jax.random.key(0))
+    x = jnp.tile(jnp.eye(4), (2, 1)).reshape(2, 4, 4)
+
+    def loss(router: Any, valid: Any) -> float:
+        tokens = count_tokens((2, 4), valid, None, None, None)[0]
+        return float(dataclasses.replace(moe, router=router)(x, Context(tokens)).loss)
+
+    np.testing.assert_allclose(loss(100 * jnp.eye(4), None), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(loss(jnp.zeros((4, 4)).at[2].set(100.0), None), 2.0, rtol=1e-5)
+    only = jnp.asarray([[False, False, True, False]] * 2)
+    np.testing.assert_allclose(loss(100 * jnp.eye(4), only), 2.0, rtol=1e-5)
+
+
+def test_mamba2_begins_as_the_official_code() -> None:
+    """Steps log-uniform in [0.001, 0.1], A in [-16, -1], D and the norm one, the rest uniform up to 1 /
+    sqrt(inputs)."""
+    module = Mamba2Config(head_size=4).init(256, jax.random.key(0))
+    dt, A = np.logaddexp(0, np.asarray(module.dt_bias, np.float64)), np.exp(np.asarray(module.A_log, np.float64))
+    assert 0.001 * (1 - 1e-4) <= dt.min() < 0.003 and 0.03 < dt.max() <= 0.1 * (1 + 1e-4)
+    assert 1 <= A.min() < 2.5 and 14 < A.max() <= 16
+    assert (np.asarray(module.D) == 1).all() and (np.asarray(module.norm.scale) == 1).all()
+    for name, fan_in in {"w_in": 256, "conv": 4, "conv_bias": 4, "w_out": 512}.items():
+        largest = float(np.abs(getattr(module, name)).max()) * fan_in**0.5
+        assert 0.97 < largest <= 1 + 1e-6, name
 
 
 @pytest.mark.parametrize("taps", [1, 2, 4])
@@ -286,6 +393,9 @@ def test_linear_keeps_shapes_and_dtypes() -> None:
         (MambaConfig(conv_size=0), 18, "conv_size"),
         (MambaConfig(expand=0), 18, "expand"),
         (MambaConfig(dt_rank=0), 18, "dt_rank"),
+        (Mamba2Config(), 18, "head_size"),
+        (Mamba2Config(head_size=12, n_group=2), 18, "n_group"),
+        (GLAConfig(n_head=40), 18, "n_head"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

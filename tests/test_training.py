@@ -21,14 +21,14 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.core.module import matrix, module, roles, table, vector
 from linearnexus.data.batches import WindowBatches, evaluation_windows, split
-from linearnexus.mixers.config import AttentionConfig, MLPConfig
+from linearnexus.mixers.configs import AttentionConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training import checkpoint, loop, optimizers
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.report import read_samples
 from linearnexus.training.schedules import learning_rate
-from linearnexus.training.step import TrainState, init_state, loss, train_step
+from linearnexus.training.step import TrainState, init_state, losses, train_step
 from tests.tiny import MODELS, PERIOD, config, text_file
 
 OPTIMIZERS = ("adamw", "muon", "sophia", "lion")
@@ -262,7 +262,7 @@ def test_sophia_estimates_the_hessian_of_the_very_loss(kind: str) -> None:
     key = jax.random.fold_in(jax.random.key(settings.seed), 0)
 
     def slope(model: LanguageModel) -> Array:
-        gradient = jax.grad(loss)(model, inputs, targets, key)
+        gradient = jax.grad(lambda model: losses(model, inputs, targets, key)[0])(model)
         return optax.tree.vdot(gradient, signs)
 
     product = jax.jit(jax.grad(slope), compiler_options=QUICK)(state.model)
@@ -309,7 +309,9 @@ def test_one_step_of_the_model_is_adamw() -> None:
     inputs, targets = batches(1, 4)
     state = init_state(settings)
     model = jax.tree.map(np.asarray, state.model)
-    gradient = jax.jit(jax.grad(loss), compiler_options=QUICK)(model, inputs, targets, jax.random.key(0))
+    gradient = jax.jit(
+        jax.grad(lambda model: losses(model, inputs, targets, jax.random.key(0))[0]), compiler_options=QUICK
+    )(model)
     (expected,) = adamw(model, [gradient], settings)
     state, metrics = quick_step(state, inputs, targets, jnp.float32(0.01), settings)
     after, before, gradients = by_name(state.model), by_name(model), by_name(gradient)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from linearnexus.mixers.config import AttentionConfig, MambaConfig, MLPConfig
+from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.training.config import TrainConfig
 

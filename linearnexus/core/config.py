@@ -33,7 +33,7 @@ def config(name: str) -> Callable[[type[T]], type[T]]:
     return register
 
 
-def config_types(base: type[T]) -> dict[str, type[T]]:
+def config_types(base: type) -> dict[str, type[Any]]:
     """The registered config classes below `base`, by name."""
     return {name: cls for name, cls in _TYPES.items() if issubclass(cls, base)}
 
@@ -68,7 +68,8 @@ def from_json(value: Any) -> Any:
 
 def make(cls: type[T], values: dict[str, Any]) -> T:
     """`cls(**values)`, with a sentence instead of a traceback for an unknown field or a value of the wrong type."""
-    allowed = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls)
+    allowed = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key, item in values.items():
         if key not in allowed:
             raise unknown(f"option of {cls.__name__}", key, allowed)

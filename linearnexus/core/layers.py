@@ -32,7 +32,7 @@ def linear(
     """
     y = x.reshape(-1, x.shape[-1]) @ weight.astype(x.dtype)
     if bias is not None:
-        y = y + _row(bias, y)
+        y = y + row(bias, y)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
@@ -49,8 +49,7 @@ class RMSNorm:
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = at_least_float32(x)
-        scaled = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return (scaled * _row(self.scale, wide)).astype(x.dtype)
+        return (rms_normalized(wide, self.eps) * row(self.scale, wide)).astype(x.dtype)
 
 
 @module
@@ -72,26 +71,36 @@ class LayerNorm:
         y = (
             centred
             * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
-            * _row(self.scale, wide)
+            * row(self.scale, wide)
         )
         if self.bias is not None:
-            y = y + _row(self.bias, wide)
+            y = y + row(self.bias, wide)
         return y.astype(x.dtype)
 
 
-def _row(vector: Float[Array, "D"], like: Float[Array, "... D"]) -> Float[Array, "... D"]:
+def rms_normalized(x: Float[Array, "... D"], eps: float = 1e-5) -> Float[Array, "... D"]:
+    """`x / rms(x)`, in x's dtype."""
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+
+
+def l2_normalized(x: Float[Array, "... D"], eps: float = 1e-6) -> Float[Array, "... D"]:
+    """`x / |x|`, in x's dtype; the epsilon lies inside the root, as in the official delta-rule codes."""
+    return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + eps)
+
+
+def row(vector: Float[Array, "D"], like: Float[Array, "... D"]) -> Float[Array, "... D"]:
     """A [D] vector in the dtype and rank of `like`, so that strict promotion of ranks and dtypes is satisfied."""
     return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
 
 
-def rotary(x: Float[Array, "B T H K"], position: Int[Array, "B T"], theta: float) -> Float[Array, "B T H K"]:
+def rotary(x: Float[Array, "... H K"], position: Int[Array, "..."], theta: float) -> Float[Array, "... H K"]:
     """Rotates each pair (x[i], x[i + K/2]) by the angle `position * theta^(-2i/K)` (Su et al. 2021, equation 34, in the
     split-half layout of GPT-NeoX and Llama). Scores of two rotated vectors depend on the difference of their
     positions."""
     half = x.shape[-1] // 2
     wide = at_least_float32(x)
     rate = theta ** (-jnp.arange(half, dtype=wide.dtype) / half)
-    angle = position.astype(wide.dtype)[:, :, None, None] * rate.reshape(1, 1, 1, half)
+    angle = position.astype(wide.dtype)[..., None, None] * rate.reshape((1,) * (x.ndim - 1) + (half,))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     first, second = wide[..., :half], wide[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)

@@ -3,7 +3,7 @@
 A module's fields are arrays, other modules, tuples of these, or None. `jit`, `grad`, `scan`, optax and safetensors work
 on it with no adapter. Each array declares its role, because optimizers and weight decay go by role, never by `ndim`:
 
-    matrix     a weight of a matrix product [in, out]: decayed, orthogonalised by Muon
+    matrix     a weight of a matrix product [in, out], or a stack of them [n, in, out]: decayed, orthogonalised by Muon
     embedding  a table of vectors, or the output head [W, D]: decayed, never by Muon
     vector     everything else (biases, norm scales, convolution taps, A_log, D): never decayed
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 
 def matrix(*, residual: bool = False, **options: Any) -> Any:
-    """A field that holds a matrix [in, out]. `residual`: it writes into the residual stream, so the model scales its
-    initial value down by the square root of the number of residual branches (GPT-2, section 2.3)."""
+    """A field that holds a matrix [in, out] or a stack of them. `residual`: it writes into the residual stream, so the
+    model scales its initial value down by the square root of the number of residual branches (GPT-2, section 2.3)."""
     return dataclasses.field(metadata={"role": "matrix", "residual": residual}, **options)
 
 

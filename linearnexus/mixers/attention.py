@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from linearnexus.core.initial import normal
 from linearnexus.core.layers import RMSNorm, linear, rotary
 from linearnexus.core.module import matrix, module, static, vector
 from linearnexus.core.tokens import Tokens
 from linearnexus.mixers.base import Context, Out
-from linearnexus.mixers.config import AttentionConfig
+from linearnexus.mixers.configs import AttentionConfig
 from linearnexus.ops import softmax_attention as op
 
 
@@ -46,17 +47,14 @@ class Attention:
         kq, kk, kv, ko = jax.random.split(key, 4)
         inner = size * config.kv_heads
 
-        def weight(k, shape):
-            return 0.02 * jax.random.normal(k, shape)
-
         def bias(n):
             return jnp.zeros(n) if config.bias else None
 
         return cls(
-            wq=weight(kq, (hidden_size, hidden_size)),
-            wk=weight(kk, (hidden_size, inner)),
-            wv=weight(kv, (hidden_size, inner)),
-            wo=weight(ko, (hidden_size, hidden_size)),
+            wq=normal(kq, hidden_size, hidden_size),
+            wk=normal(kk, hidden_size, inner),
+            wv=normal(kv, hidden_size, inner),
+            wo=normal(ko, hidden_size, hidden_size),
             bq=bias(hidden_size),
             bk=bias(inner),
             bv=bias(inner),

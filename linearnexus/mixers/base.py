@@ -29,10 +29,32 @@ class Context:
 
 @module
 class Out:
-    """What a mixer returns: the output and, where a state came in, the state after it."""
+    """What a mixer returns: the output; where a state came in, the state after it; a loss of its own to add to the
+    model's (a mixture of experts has one)."""
 
     y: Array
     state: State = None
+    loss: Array | None = None
+
+
+@module
+class MatrixState:
+    """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider, and tail [B,W-1,E], the last inputs
+    of its short convolution (None: it has none)."""
+
+    S: Array
+    tail: Array | None = None
+
+
+def add_losses(*losses: Array | None) -> Array | None:
+    """Their sum; None where no part of a model has one."""
+    known = [loss for loss in losses if loss is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def split_heads(x: Float[Array, "... E"], n: int) -> Float[Array, "... n E/n"]:
+    """[..., E] -> [..., n, E/n]"""
+    return x.reshape(*x.shape[:-1], n, -1)
 
 
 @runtime_checkable
@@ -64,6 +86,6 @@ class SequenceMixer(Protocol):
 
 @runtime_checkable
 class ChannelMixer(Protocol):
-    """Works on each token alone."""
+    """Works on each token alone, in a call [B, T, D] and in a step [B, D] alike."""
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]: ...
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out: ...

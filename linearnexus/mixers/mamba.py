@@ -4,13 +4,13 @@
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t        y_t = C_t . h_t + D x_t        out = W_out (y * silu(z))
 
 Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", sections 3.2 to 3.6; initial values
-as in the official code (mamba_simple.py). The same function; A_log is stored [N, E] and convolution taps newest first.
+as in the official code (mamba_simple.py). With `select_norm` the RMSNorms of Jamba (Lieber et al. 2024, section 6.4).
+The same function; A_log is stored [N, E] and convolution taps newest first.
 The state is the convolution's tail and h: constant in size, however long the text.
 
 Look first at: `_select`, `__call__`, `step`.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.layers import at_least_float32, linear, wide_dtype
+from linearnexus.core.initial import step_bias, uniform
+from linearnexus.core.layers import RMSNorm, at_least_float32, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
 from linearnexus.mixers.base import Context, Out
-from linearnexus.mixers.config import MambaConfig
+from linearnexus.mixers.configs import MambaConfig
 from linearnexus.ops import selective_scan
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
@@ -45,6 +46,9 @@ class Mamba:
     A_log: Array = vector()  # [N, E], A = -exp(A_log)
     D: Array = vector()  # [E], what passes by the state
     w_out: Array = matrix(residual=True)  # [E, D]
+    dt_norm: RMSNorm | None  # [R]
+    B_norm: RMSNorm | None  # [N]
+    C_norm: RMSNorm | None  # [N]
     config: MambaConfig = static()
 
     @classmethod
@@ -52,22 +56,24 @@ class Mamba:
         """Step sizes log-uniform in [0.001, 0.1], A = -(1 ... N) in every channel, matrices uniform as in the official
         code."""
         inner, rank, n = config.expand * hidden_size, config.rank(hidden_size), config.state_size
-        keys = iter(jax.random.split(key, 7))
+        k_dt, k_in, k_conv, k_bias, k_select, k_w_dt, k_out = jax.random.split(key, 7)
 
-        def uniform(shape, fan_in):
-            return jax.random.uniform(next(keys), shape, minval=-1, maxval=1) / math.sqrt(fan_in)
+        def norm(size: int) -> RMSNorm | None:
+            return RMSNorm.init(size) if config.select_norm else None
 
-        dt = jnp.exp(jax.random.uniform(next(keys), (inner,), minval=math.log(1e-3), maxval=math.log(1e-1)))
         return cls(
-            w_in=uniform((hidden_size, 2 * inner), hidden_size),
-            conv=uniform((config.conv_size, inner), config.conv_size),
-            conv_bias=uniform((inner,), config.conv_size),
-            w_select=uniform((inner, rank + 2 * n), inner),
-            w_dt=uniform((rank, inner), rank),
-            dt_bias=dt + jnp.log(-jnp.expm1(-dt)),  # the inverse of softplus
+            w_in=uniform(k_in, hidden_size, 2 * inner, fan_in=hidden_size),
+            conv=uniform(k_conv, config.conv_size, inner, fan_in=config.conv_size),
+            conv_bias=uniform(k_bias, inner, fan_in=config.conv_size),
+            w_select=uniform(k_select, inner, rank + 2 * n, fan_in=inner),
+            w_dt=uniform(k_w_dt, rank, inner, fan_in=rank),
+            dt_bias=step_bias(k_dt, inner),
             A_log=jnp.broadcast_to(jnp.log(jnp.arange(1, n + 1, dtype=jnp.float32))[:, None], (n, inner)),
             D=jnp.ones(inner),
-            w_out=uniform((inner, hidden_size), inner),
+            w_out=uniform(k_out, inner, hidden_size, fan_in=inner),
+            dt_norm=norm(rank),
+            B_norm=norm(n),
+            C_norm=norm(n),
             config=config,
         )
 
@@ -106,18 +112,18 @@ class Mamba:
 
     def _select(self, signal: Float[Array, "... E"]) -> tuple[Array, Array, Array, Array, Array]:
         """x [...,E], dt [...,E], A [N,E], B [...,N], C [...,N] of the scan, in float32 or wider."""
-        bias = self.conv_bias.astype(signal.dtype).reshape((1,) * (signal.ndim - 1) + (-1,))
-        x = jax.nn.silu(signal + bias)
+        x = jax.nn.silu(signal + row(self.conv_bias, signal))
         n = self.config.state_size
         low, B, C = jnp.split(linear(x, self.w_select), [self.w_dt.shape[0], self.w_dt.shape[0] + n], axis=-1)
+        if self.dt_norm is not None and self.B_norm is not None and self.C_norm is not None:
+            low, B, C = self.dt_norm(low), self.B_norm(B), self.C_norm(C)
         dt = at_least_float32(linear(low, self.w_dt))
         # the bias is added in float32, as in the official code: bfloat16 would move small step sizes by a percent
-        dt = jax.nn.softplus(dt + self.dt_bias.astype(dt.dtype).reshape(bias.shape))
+        dt = jax.nn.softplus(dt + row(self.dt_bias, dt))
         A = -jnp.exp(self.A_log.astype(dt.dtype))
         return at_least_float32(x), dt, A, at_least_float32(B), at_least_float32(C)
 
     def _read(
         self, y: Float[Array, "... E"], x: Float[Array, "... E"], gate: Float[Array, "... E"]
     ) -> Float[Array, "... D"]:
-        skip = self.D.astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,)) * x
-        return linear((y + skip).astype(gate.dtype) * jax.nn.silu(gate), self.w_out)
+        return linear((y + row(self.D, x) * x).astype(gate.dtype) * jax.nn.silu(gate), self.w_out)

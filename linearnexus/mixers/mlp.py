@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from linearnexus.core.initial import normal
 from linearnexus.core.layers import linear
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.config import MLPConfig
+from linearnexus.mixers.base import Context, Out
+from linearnexus.mixers.configs import MLPConfig
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": jax.nn.gelu,  # the tanh form, as in GPT-2
@@ -37,16 +39,16 @@ class MLP:
         inner = round(config.width * hidden_size)
         up, gate, down = jax.random.split(key, 3)
         return cls(
-            up=0.02 * jax.random.normal(up, (hidden_size, inner)),
-            gate=0.02 * jax.random.normal(gate, (hidden_size, inner)) if config.gated else None,
-            down=0.02 * jax.random.normal(down, (inner, hidden_size)),
+            up=normal(up, hidden_size, inner),
+            gate=normal(gate, hidden_size, inner) if config.gated else None,
+            down=normal(down, inner, hidden_size),
             up_bias=jnp.zeros(inner) if config.bias else None,
             down_bias=jnp.zeros(hidden_size) if config.bias else None,
             config=config,
         )
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out:
         act = ACTIVATIONS[self.config.activation]
         hidden = linear(x, self.up, self.up_bias)
         hidden = act(hidden) if self.gate is None else act(linear(x, self.gate)) * hidden
-        return linear(hidden, self.down, self.down_bias)
+        return Out(linear(hidden, self.down, self.down_bias))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from linearnexus.core.layers import LayerNorm, RMSNorm, drop
 from linearnexus.core.module import module
-from linearnexus.mixers.base import ChannelMixer, Context, Out, SequenceMixer, State
+from linearnexus.mixers.base import ChannelMixer, Context, Out, SequenceMixer, State, add_losses
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 
@@ -33,13 +33,15 @@ class Block:
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> Out:
         out = self.mixer(self.norm(x), context, state)
-        return Out(self._channel(x + drop(out.y, context.dropout, -1), context), out.state)
+        return self._channel(x + drop(out.y, context.dropout, -1), context, out)
 
     def step(self, x: Float[Array, "B D"], context: Context, state: State) -> Out:
         out = self.mixer.step(self.norm(x), context, state)
-        return Out(self._channel(x + out.y, context), out.state)
+        return self._channel(x + out.y, context, out)
 
-    def _channel(self, x: Float[Array, "... D"], context: Context) -> Float[Array, "... D"]:
+    def _channel(self, x: Float[Array, "... D"], context: Context, mixed: Out) -> Out:
+        """The second branch. The state and the losses are the mixer's and the channel mixer's."""
         if self.channel_mixer is None or self.channel_norm is None:
-            return x
-        return x + drop(self.channel_mixer(self.channel_norm(x)), context.dropout, -2)
+            return Out(x, mixed.state, mixed.loss)
+        out = self.channel_mixer(self.channel_norm(x), context)
+        return Out(x + drop(out.y, context.dropout, -2), mixed.state, add_losses(mixed.loss, out.loss))

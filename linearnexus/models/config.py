@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+import linearnexus.mixers.configs  # noqa: F401 (JSON that has a model has mixers)
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig

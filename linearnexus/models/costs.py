@@ -23,11 +23,13 @@ class Costs:
     rough: int  # the guide's formula, 12 n_layer hidden_size^2
 
     def flops(self, context: int) -> float:
-        """Forward FLOPs a token, averaged over a sequence of `context` tokens: two for each weight of a matrix product
-        (the output head is one), and what the mixers do between tokens. Training costs three times as many."""
+        """Forward FLOPs a token, averaged over a sequence of `context` tokens: two for each weight used of a matrix
+        product (the output head is one), and what the mixers do between tokens. Training costs three times as many."""
         sizes = zip(jax.tree.leaves(self.model), jax.tree.leaves(roles(self.model)), strict=True)
         matrices = sum(math.prod(leaf.shape) for leaf, role in sizes if role == "matrix")
         config = self.model.config
+        channel = (config.block(layer).channel_mixer for layer in range(config.n_layer))
+        matrices -= sum(mixer.idle(config.hidden_size) for mixer in channel if mixer is not None)
         head = config.vocab_size * config.hidden_size
         mixers = (config.block(layer).mixer for layer in range(config.n_layer))
         return 2 * (matrices + head) + sum(mixer.sequence_flops(config.hidden_size, context) for mixer in mixers)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, linear
 from linearnexus.core.module import module, scale_residual, static, table
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context, State
+from linearnexus.mixers.base import Context, State, add_losses
 from linearnexus.models.block import Block
 from linearnexus.models.config import ModelConfig
 
@@ -37,6 +37,7 @@ class ModelState:
 class Output:
     logits: Array  # [B, T, W], float32 or wider
     state: ModelState | None = None
+    loss: Array | None = None  # what mixers add to the training loss (a mixture of experts does)
 
 
 @module
@@ -50,8 +51,9 @@ class LanguageModel:
 
     @classmethod
     def init(cls, config: ModelConfig, key: Array) -> "LanguageModel":
-        """Random weights: tables N(0, embedding_std), mixers as in their papers, and every matrix that writes into the residual
-        stream divided by the square root of the number of such branches (GPT-2; Mamba's code does the same)."""
+        """Random weights: tables N(0, embedding_std), mixers as in their papers, and every matrix that writes into the
+        residual stream divided by the square root of the number of such branches (GPT-2; Mamba's code does the
+        same)."""
         k_embedding, k_positions, k_head, k_blocks = jax.random.split(key, 4)
         keys = jax.random.split(k_blocks, config.n_layer)
         blocks = (Block.init(config.block(layer), config, keys[layer]) for layer in range(config.n_layer))
@@ -101,10 +103,10 @@ class LanguageModel:
                 states.append(out.state)
             return Output(self._logits(x), ModelState(tuple(states), position, index))
         if self.config.n_layer <= UNROLL_UP_TO:
-            for layer, block in enumerate(self.blocks):
-                x = block(x, _at(context, layer)).y
-            return Output(self._logits(x))
-        return Output(self._logits(self._scan(x, context)))
+            x, loss = self._through(x, context, self.blocks, 0)
+        else:
+            x, loss = self._scan(x, context)
+        return Output(self._logits(x), loss=loss)
 
     def step(
         self,
@@ -125,23 +127,31 @@ class LanguageModel:
             states.append(out.state)
         return self._logits(x), ModelState(tuple(states), position, index)
 
-    def _scan(self, x: Float[Array, "B T D"], context: Context) -> Float[Array, "B T D"]:
+    def _through(
+        self, x: Float[Array, "B T D"], context: Context, blocks: tuple[Block, ...], first: int | Int[Array, ""]
+    ) -> tuple[Float[Array, "B T D"], Array | None]:
+        """Some blocks one after another, the first being layer `first`; and the sum of their losses."""
+        losses = []
+        for place, block in enumerate(blocks):
+            out = block(x, _at(context, first + place))
+            x = out.y
+            losses.append(out.loss)
+        return x, add_losses(*losses)
+
+    def _scan(self, x: Float[Array, "B T D"], context: Context) -> tuple[Float[Array, "B T D"], Array | None]:
         """The stack without states, one period compiled for all its repetitions."""
         period = len(self.config.pattern)
         whole = self.config.n_layer // period * period
         places = [self.blocks[place:whole:period] for place in range(period if whole else 0)]
         stacked = tuple(jax.tree.map(lambda *layers: jnp.stack(layers), *place) for place in places)
 
-        def body(x: Array, scanned: Any) -> tuple[Array, None]:
+        def body(x: Array, scanned: Any) -> tuple[Array, Array | None]:
             first, blocks = scanned
-            for place, block in enumerate(blocks):
-                x = block(x, _at(context, first + place)).y
-            return x, None
+            return self._through(x, context, blocks, first)
 
-        x, _ = lax.scan(body, x, (jnp.arange(0, whole, period, dtype=jnp.int32), stacked))
-        for layer in range(whole, self.config.n_layer):
-            x = self.blocks[layer](x, _at(context, layer)).y
-        return x
+        x, losses = lax.scan(body, x, (jnp.arange(0, whole, period, dtype=jnp.int32), stacked))
+        x, loss = self._through(x, context, self.blocks[whole:], whole)
+        return x, add_losses(None if losses is None else jnp.sum(losses), loss)
 
     def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
         x = self.embedding[ids]

@@ -1,26 +1,51 @@
 """Architectures by name: small ones that a laptop trains in minutes, and published ones with their exact parameter
 counts.
 
+Every registered mixer M has presets M-nano and M-micro of the size of the GPT of that name, so that they can be
+compared.
+
 Look first at: `PRESETS`, `preset`, `override`.
 """
 
 import dataclasses
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from linearnexus.core.config import replaced
+from linearnexus.core.config import config_types, replaced
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.mixers.config import AttentionConfig, MambaConfig, MLPConfig
+from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import (
+    AttentionConfig,
+    DeltaNetConfig,
+    GatedConvConfig,
+    GatedDeltaNetConfig,
+    GLAConfig,
+    LinearAttentionConfig,
+    Mamba2Config,
+    MambaConfig,
+    MLPConfig,
+    MoEConfig,
+    RetNetConfig,
+)
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 
-
 SMALL_STD = 0.01  # at 0.02 a tied head starts up to 11% above ln(vocab): it favours the token that was just read
+
+
+def small(mixer: MixerConfig, n_layer: int, hidden_size: int, width: float) -> ModelConfig:
+    """Blocks of a mixer and an MLP with squared ReLU that is `width` times as wide as the model."""
+    block = BlockConfig(mixer, MLPConfig(width, activation="relu2"))
+    return ModelConfig((block,), n_layer, hidden_size, embedding_std=SMALL_STD)
 
 
 def gpt(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
     """A GPT of today's make: RMSNorm, also on queries and keys, rotary positions, squared ReLU, no biases. Its count of
     parameters is GPT-2's, 12 n_layer hidden_size^2 beside the embedding."""
-    block = BlockConfig(AttentionConfig(n_head=n_head, qk_norm=True), MLPConfig(activation="relu2"))
-    return ModelConfig((block,), n_layer, hidden_size, embedding_std=SMALL_STD)
+    return small(AttentionConfig(n_head=n_head, qk_norm=True), n_layer, hidden_size, 4.0)
 
 
 def gpt2(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
@@ -31,33 +56,65 @@ def gpt2(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
     )
 
 
-def mamba(n_layer: int, hidden_size: int, vocab_size: int = 256, embedding_std: float = SMALL_STD) -> ModelConfig:
-    """Mamba (Gu and Dao 2023): Mamba blocks and nothing else."""
-    return ModelConfig((BlockConfig(MambaConfig()),), n_layer, hidden_size, vocab_size, embedding_std=embedding_std)
+def pure(
+    mixer: MixerConfig, n_layer: int, hidden_size: int, vocab_size: int = 256, std: float = SMALL_STD
+) -> ModelConfig:
+    """One mixer after another and nothing else: Mamba (Gu and Dao 2023) and Mamba-2 (Dao and Gu 2024)."""
+    return ModelConfig((BlockConfig(mixer),), n_layer, hidden_size, vocab_size, embedding_std=std)
 
 
-def jamba(n_layer: int, hidden_size: int, n_head: int, every: int, width: float) -> ModelConfig:
+def jamba(n_layer: int, hidden_size: int, n_head: int, every: int, width: float, experts: float = 0.0) -> ModelConfig:
     """Jamba's layout (Lieber et al. 2024): one attention layer, without positions, closes each run of `every` layers,
-    the others are Mamba; each mixer is followed by an MLP."""
+    the others are Mamba; each mixer is followed by an MLP, in every second layer by a mixture of experts of width
+    `experts` (0: there is none)."""
     mlp = MLPConfig(width, activation="silu", gated=True)
-    attention = AttentionConfig(n_head=n_head, rope_theta=None)
-    pattern = (BlockConfig(MambaConfig(), mlp),) * (every - 1) + (BlockConfig(attention, mlp),)
+    moe = MoEConfig(width=experts, normalize=False) if experts else mlp
+    mixers = (MambaConfig(select_norm=bool(experts)),) * (every - 1) + (
+        AttentionConfig(n_head=n_head, rope_theta=None),
+    )
+    pattern = tuple(BlockConfig(mixer, moe if layer % 2 else mlp) for layer, mixer in enumerate(mixers))
     return ModelConfig(pattern, n_layer, hidden_size, embedding_std=SMALL_STD)
 
 
+# Widths of the MLP beside a mixer, so that both together have GPT's 12 hidden_size^2 parameters.
+FAMILY: dict[str, tuple[Callable[[int], MixerConfig], float]] = {
+    "sliding-window": (lambda n_head: AttentionConfig(n_head=n_head, qk_norm=True, window=32), 4.0),
+    "linear-attention": (lambda n_head: LinearAttentionConfig(n_head=n_head), 4.0),
+    "retnet": (lambda n_head: RetNetConfig(n_head=n_head), 2.0),
+    "gla": (lambda n_head: GLAConfig(n_head=n_head), 4.0),
+    "deltanet": (lambda n_head: DeltaNetConfig(n_head=n_head), 4.0),
+    "gated-deltanet": (lambda n_head: GatedDeltaNetConfig(n_head=n_head), 3.0),
+    "gated-conv": (lambda n_head: GatedConvConfig(), 4.0),
+}
+SIZES = {"nano": (4, 128, 4), "micro": (6, 384, 6)}  # n_layer, hidden_size, n_head
+
+
+def _family(name: str, size: str) -> ModelConfig:
+    n_layer, hidden_size, n_head = SIZES[size]
+    mixer, width = FAMILY[name]
+    return small(mixer(n_head), n_layer, hidden_size, width)
+
+
 PRESETS: dict[str, Callable[[], ModelConfig]] = {
-    "gpt-nano": lambda: gpt(n_layer=4, hidden_size=128, n_head=4),
-    "gpt-micro": lambda: gpt(n_layer=6, hidden_size=384, n_head=6),
-    "mamba-nano": lambda: mamba(n_layer=7, hidden_size=128),
-    "mamba-micro": lambda: mamba(n_layer=11, hidden_size=384),
+    "gpt-nano": lambda: gpt(*SIZES["nano"]),
+    "gpt-micro": lambda: gpt(*SIZES["micro"]),
+    "mamba-nano": lambda: pure(MambaConfig(), n_layer=7, hidden_size=128),
+    "mamba-micro": lambda: pure(MambaConfig(), n_layer=11, hidden_size=384),
+    "mamba2-nano": lambda: pure(Mamba2Config(state_size=64), n_layer=7, hidden_size=128),
+    "mamba2-micro": lambda: pure(Mamba2Config(), n_layer=11, hidden_size=384),
     "jamba-nano": lambda: jamba(n_layer=4, hidden_size=128, n_head=4, every=4, width=1.875),
     "jamba-micro": lambda: jamba(n_layer=8, hidden_size=384, n_head=6, every=8, width=1.0),
+    "jamba-moe-nano": lambda: jamba(n_layer=4, hidden_size=128, n_head=4, every=4, width=1.875, experts=0.9375),
+    "jamba-moe-micro": lambda: jamba(n_layer=8, hidden_size=384, n_head=6, every=8, width=1.0, experts=0.5),
+    **{f"{name}-{size}": partial(_family, name, size) for name in FAMILY for size in SIZES},
     "gpt2-small": lambda: gpt2(n_layer=12, hidden_size=768, n_head=12),
     "gpt2-medium": lambda: gpt2(n_layer=24, hidden_size=1024, n_head=16),
     "gpt2-large": lambda: gpt2(n_layer=36, hidden_size=1280, n_head=20),
     "gpt2-xl": lambda: gpt2(n_layer=48, hidden_size=1600, n_head=25),
-    "mamba-130m": lambda: mamba(n_layer=24, hidden_size=768, vocab_size=50_280, embedding_std=0.02),
-    "mamba-370m": lambda: mamba(n_layer=48, hidden_size=1024, vocab_size=50_280, embedding_std=0.02),
+    "mamba-130m": lambda: pure(MambaConfig(), 24, 768, vocab_size=50_280, std=0.02),
+    "mamba-370m": lambda: pure(MambaConfig(), 48, 1024, vocab_size=50_280, std=0.02),
+    "mamba2-130m": lambda: pure(Mamba2Config(), 24, 768, vocab_size=50_288, std=0.02),
+    "mamba2-370m": lambda: pure(Mamba2Config(), 48, 1024, vocab_size=50_288, std=0.02),
 }
 
 
@@ -102,3 +159,39 @@ def _parts_fields(block: BlockConfig) -> set[str]:
 
 def _fields(config: object) -> set[str]:
     return {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+
+
+def add_mixers(paths: str) -> None:
+    """Runs Python files (a text of paths with `os.pathsep` between) that define mixers, and gives each new mixer M the
+    presets M-nano and M-micro, their MLP as wide as leaves them the size of the GPT. Raises UserError for a missing
+    file or an error in one.
+    """
+    before = set(config_types(MixerConfig))
+    for path in filter(None, paths.split(os.pathsep)):
+        if not Path(path).is_file():
+            raise UserError(f"LINEARNEXUS_MIXERS names {path}, which is no file; give the path of a Python file.")
+        try:
+            name = f"linearnexus_mixers_{Path(path).stem}"
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
+        except Exception as error:
+            raise UserError(f"{path}, which LINEARNEXUS_MIXERS names, failed ({error}); correct it there.") from error
+    for name, cls in config_types(MixerConfig).items():
+        if name not in before:
+            for size in SIZES:
+                PRESETS.setdefault(f"{name.replace('_', '-')}-{size}", partial(_fitted, cls, size))
+
+
+def _fitted(cls: type[MixerConfig], size: str) -> ModelConfig:
+    """A small model of that mixer with as many parameters as the GPT."""
+    from linearnexus.models.costs import costs
+
+    n_layer, hidden_size, n_head = SIZES[size]
+    mixer = cls(**({"n_head": n_head} if "n_head" in _fields(cls) else {}))
+    more = costs(small(mixer, n_layer, hidden_size, 4.0)).parameters - costs(gpt(*SIZES[size])).parameters
+    return small(mixer, n_layer, hidden_size, max(4.0 - more / (2 * n_layer * hidden_size**2), 0.25))
+
+
+add_mixers(os.environ.get("LINEARNEXUS_MIXERS", ""))

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import optax
-from optax.contrib import muon, sophia
+from optax.contrib import MuonDimensionNumbers, muon, sophia
 
 from linearnexus.core.module import roles
 from linearnexus.training.config import TrainConfig
@@ -29,7 +29,7 @@ def build(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
         share = config.matrix_learning_rate / config.rate
         core = optax.partition(
             {
-                "matrix": muon(share, weight_decay=decay / share),
+                "matrix": muon(share, weight_decay=decay / share, muon_weight_dimension_numbers=_last_two),
                 "embedding": optax.adamw(1.0, **betas, weight_decay=decay),
                 "vector": optax.adamw(1.0, **betas, weight_decay=0.0),
             },
@@ -43,6 +43,11 @@ def build(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
         core = optax.adamw(1.0, **betas, weight_decay=decay, mask=_decays)
     clip = optax.clip_by_global_norm(config.gradient_clip) if config.gradient_clip else optax.identity()
     return optax.chain(clip, core)
+
+
+def _last_two(matrices: Any) -> Any:
+    """A matrix is [in, out]; an expert's is one of a stack [experts, in, out], orthogonalised by itself."""
+    return jax.tree.map(lambda weight: MuonDimensionNumbers(weight.ndim - 2, weight.ndim - 1), matrices)
 
 
 def _decays(model: Any) -> Any:

@@ -14,11 +14,12 @@ from typing import Any
 
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.models.pattern import with_pattern
 from linearnexus.models.presets import PRESETS, override, preset
 from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
 
 MODEL_OPTIONS = (
-    *("n_layer", "hidden_size", "n_head", "n_kv_head", "window", "learned_positions"),
+    *("pattern", "n_layer", "hidden_size", "n_head", "n_kv_head", "window", "learned_positions"),
     *("tie_embeddings", "dropout", "dtype"),
 )
 
@@ -91,7 +92,14 @@ def with_options(config: TrainConfig, options: dict[str, Any]) -> TrainConfig:
     changes = {name: value for name, value in options.items() if name in MODEL_OPTIONS and value is not None}
     if set(LENGTHS) & set(settings):
         settings = {**dict.fromkeys(LENGTHS), **settings}
-    model = override(config.model, **changes)
+    pattern = changes.pop("pattern", None)
+    model = config.model if pattern is None else with_pattern(config.model, pattern)
+    model = override(model, **changes)
+    if pattern is not None and model.n_layer < len(model.pattern):
+        raise UserError(
+            f"The pattern has {len(model.pattern)} layers and n_layer is {model.n_layer}; give n_layer "
+            f"{len(model.pattern)} or more, or a shorter pattern."
+        )
     length = settings.get("sequence_length", config.sequence_length)
     if 0 < model.learned_positions < length and "learned_positions" not in changes and isinstance(length, int):
         model = dataclasses.replace(model, learned_positions=length)  # the table grows with the context asked for

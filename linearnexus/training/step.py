@@ -1,6 +1,6 @@
 """The training step: one compiled function from (state, batch) to (state, metrics), its input state given up (donated).
 
-Look first at: `loss`, `train_step`, `evaluate_batch`.
+Look first at: `losses`, `train_step`, `evaluate_batch`.
 """
 
 from functools import partial
@@ -34,27 +34,30 @@ def init_state(config: TrainConfig) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), model, optimizers.build(config).init(model))
 
 
-def token_losses(
-    model: LanguageModel, inputs: Int[Array, "B T"], targets: Int[Array, "B T"], key: Array | None = None
-) -> Float[Array, "B T"]:
+def token_losses(logits: Float[Array, "B T W"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
     """Cross-entropy of each token in nats, -ln p(target), in float32 or wider."""
-    return optax.softmax_cross_entropy_with_integer_labels(model(inputs, key=key).logits, targets)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
 
-def loss(
+def losses(
     model: LanguageModel, inputs: Int[Array, "A B T"], targets: Int[Array, "A B T"], key: Array
-) -> Float[Array, ""]:
-    """The mean loss over A batches; each has dropout under its own key."""
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """What is minimised, and the mean cross-entropy alone, over A batches; they differ by the losses that mixers add.
+    Each batch has dropout under its own key."""
 
     def one(number: int | Array, ids: Array, goals: Array) -> Array:
-        return token_losses(model, ids, goals, jax.random.fold_in(key, number)).mean()
+        out = model(ids, key=jax.random.fold_in(key, number))
+        entropy = token_losses(out.logits, goals).mean()
+        return jnp.stack([entropy if out.loss is None else entropy + out.loss, entropy])
 
     if inputs.shape[0] == 1:
-        return one(0, inputs[0], targets[0])
+        total = one(0, inputs[0], targets[0])
+        return total[0], total[1]
     # a checkpoint keeps one batch's activations at a time
     numbered = (jnp.arange(inputs.shape[0]), inputs, targets)
-    total, _ = lax.scan(lambda sum_, part: (sum_ + jax.checkpoint(one)(*part), None), jnp.zeros(()), numbered)
-    return total / inputs.shape[0]
+    total, _ = lax.scan(lambda sum_, part: (sum_ + jax.checkpoint(one)(*part), None), jnp.zeros(2), numbered)
+    total = total / inputs.shape[0]
+    return total[0], total[1]
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames="state")
@@ -65,18 +68,21 @@ def train_step(
     rate: Float[Array, ""],
     config: TrainConfig,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update at learning rate `rate`. Metrics: the loss before it, and the gradient's norm before clipping."""
+    """One update at learning rate `rate`. Metrics: the cross-entropy before it, and the gradient's norm before
+    clipping."""
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
-    def objective(model: LanguageModel) -> Array:
-        return loss(model, inputs, targets, key)
+    def objective(model: LanguageModel) -> tuple[Array, Array]:
+        return losses(model, inputs, targets, key)
 
-    value, gradients = jax.value_and_grad(objective)(state.model)
+    (_, entropy), gradients = jax.value_and_grad(objective, has_aux=True)(state.model)
     # model and optimizer compute in explicit dtypes; optax's own arithmetic wants the standard promotion
     with jax.numpy_dtype_promotion("standard"):
-        updates, optimizer = optimizers.build(config).update(gradients, state.optimizer, state.model, obj_fn=objective)
+        updates, optimizer = optimizers.build(config).update(
+            gradients, state.optimizer, state.model, obj_fn=lambda model: objective(model)[0]
+        )
         model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, updates)
-    metrics = {"loss": value, "grad_norm": optax.tree.norm(gradients)}
+    metrics = {"loss": entropy, "grad_norm": optax.tree.norm(gradients)}
     return TrainState(state.step + 1, model, optimizer), metrics
 
 
@@ -85,4 +91,4 @@ def evaluate_batch(
     model: LanguageModel, inputs: Int[Array, "B T"], targets: Int[Array, "B T"], weights: Float[Array, "B T"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The weighted sum of the tokens' losses, and the sum of the weights; dropout is off."""
-    return jnp.sum(token_losses(model, inputs, targets) * weights), jnp.sum(weights)
+    return jnp.sum(token_losses(model(inputs).logits, targets) * weights), jnp.sum(weights)

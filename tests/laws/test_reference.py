@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from linearnexus.core.tokens import Tokens
-from linearnexus.mixers.config import AttentionConfig, MambaConfig, MixerConfig
+from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import AttentionConfig, MambaConfig
 from linearnexus.ops import selective_scan as scan_op
 from tests.laws import reference, subjects
 from tests.laws.law import TOLERANCE, error, floats, jit, precision, pulled, with_floats

@@ -1,0 +1,326 @@
+"""The configs of every mixer, by the name that JSON, patterns and the command line know it by.
+
+Importable without JAX. The classes that they build are in the files that `implementation` names.
+"""
+
+from typing import ClassVar, Literal
+
+from linearnexus.core.config import config
+from linearnexus.core.errors import UserError
+from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig, at_least_one, divides
+
+
+@config("attention")
+class AttentionConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.attention:Attention"
+    equation: ClassVar[str] = "y_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s"
+    correction: ClassVar[str] = "none (keeps every token; with `window`, the last ones)"
+    paper: ClassVar[str] = "Vaswani et al. 2017; window: Beltagy et al. 2020"
+
+    n_head: int = 4
+    n_kv_head: int | None = None  # key and value heads, shared by groups of query heads; None: n_head
+    window: int | None = None  # tokens that a token sees, itself included; None: all before it
+    rope_theta: float | None = 10_000.0  # base of the rotary wavelengths; None: no rotary positions
+    qk_norm: bool = False  # RMSNorm on each query and key head
+    bias: bool = False
+
+    @property
+    def kv_heads(self) -> int:
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    def check(self, hidden_size: int) -> None:
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+        divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
+        if self.rope_theta is not None:
+            _even_heads(hidden_size, self.n_head)
+        if self.window is not None and self.window < 1:
+            raise UserError(
+                f"window is {self.window}; it counts the tokens a token sees, itself included, so give 1 or more."
+            )
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        span = min(context, self.window or context)
+        seen = span - span * (span - 1) / (2 * context)  # mean number of visible keys
+        return 4 * seen * hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (
+            cls(n_head=3),
+            cls(n_head=6, n_kv_head=2, bias=True, qk_norm=True),
+            cls(n_head=3, n_kv_head=1, window=5),
+            cls(n_head=3, rope_theta=None),
+        )
+
+
+@config("mamba")
+class MambaConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.mamba:Mamba"
+    equation: ClassVar[str] = "h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t, y_t = C_t . h_t + D x_t"
+    decay: ClassVar[str] = "per channel and state number, from the token"
+    paper: ClassVar[str] = "Gu and Dao 2023"
+
+    state_size: int = 16  # N, numbers of state a channel
+    expand: int = 2  # E / D
+    conv_size: int = 4  # taps of the short convolution
+    dt_rank: int | None = None  # rank of the step size's projection; None: D / 16, rounded up
+    select_norm: bool = False  # RMSNorm on dt, B and C, as in Jamba
+
+    def rank(self, hidden_size: int) -> int:
+        return -(-hidden_size // 16) if self.dt_rank is None else self.dt_rank
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "state_size", "expand", "conv_size", "dt_rank")
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        # decay (2), update (4) and read-out (2) for each of N numbers, convolution (2 a tap), gate and skip (4)
+        return self.expand * hidden_size * (8 * self.state_size + 2 * self.conv_size + 4)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(), cls(state_size=5, expand=3, conv_size=2, dt_rank=2), cls(select_norm=True))
+
+
+@config("mamba2")
+class Mamba2Config(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.mamba2:Mamba2"
+    equation: ClassVar[str] = "S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T, y_t = C_t S_t + D x_t"
+    decay: ClassVar[str] = "per head, from the token"
+    paper: ClassVar[str] = "Dao and Gu 2024"
+
+    state_size: int = 128  # N, length of the keys B and C
+    expand: int = 2  # E / D
+    head_size: int = 64  # channels of a head
+    n_group: int = 1  # groups of heads that share B and C
+    conv_size: int = 4  # taps of the short convolution
+    norm_groups: int = 1  # groups of channels that the output norm looks at by themselves
+
+    def n_head(self, hidden_size: int) -> int:
+        return self.expand * hidden_size // self.head_size
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "state_size", "expand", "head_size", "n_group", "conv_size", "norm_groups")
+        inner = self.expand * hidden_size
+        divides("head_size", self.head_size, "expand x hidden_size", inner)
+        divides("n_group", self.n_group, "the number of heads", inner // self.head_size)
+        divides("norm_groups", self.norm_groups, "expand x hidden_size", inner)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        inner = self.expand * hidden_size
+        taps = 2 * self.conv_size * (inner + 2 * self.n_group * self.state_size)
+        return 5 * inner * self.state_size + taps + 8 * inner
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (
+            cls(state_size=6, head_size=12),
+            cls(state_size=5, head_size=6, n_group=2, norm_groups=3, conv_size=2),
+        )
+
+
+@config("linear_attention")
+class LinearAttentionConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.linear_attention:LinearAttention"
+    equation: ClassVar[str] = "S_t = S_{t-1} + f(k_t) v_t^T, z_t = z_{t-1} + f(k_t), y_t = f(q_t) S_t / (f(q_t) . z_t)"
+    paper: ClassVar[str] = "Katharopoulos et al. 2020"
+
+    n_head: int = 4
+
+    def check(self, hidden_size: int) -> None:
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        size = hidden_size // self.n_head
+        return 4 * hidden_size * (size + 1)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3),)
+
+
+@config("retnet")
+class RetNetConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.retnet:RetNet"
+    equation: ClassVar[str] = "S_t = g S_{t-1} + k_t v_t^T, y_t = q_t S_t / sqrt(K)"
+    decay: ClassVar[str] = "per head, fixed: g = 1 - 2^(-5-h)"
+    paper: ClassVar[str] = "Sun et al. 2023"
+
+    n_head: int = 4
+    expand_v: int = 2  # width of all values / D
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "expand_v")
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+        _even_heads(hidden_size, self.n_head)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        return 5 * self.expand_v * hidden_size * (hidden_size // self.n_head)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3),)
+
+
+@config("gla")
+class GLAConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.gla:GLA"
+    equation: ClassVar[str] = "S_t = diag(a_t) S_{t-1} + k_t v_t^T, y_t = q_t S_t / sqrt(K)"
+    decay: ClassVar[str] = "per key, from the token"
+    paper: ClassVar[str] = "Yang et al. 2023"
+
+    n_head: int = 4
+    expand_k: float = 0.5  # width of all keys / D
+    expand_v: float = 1.0  # width of all values / D
+    gate_rank: int = 16  # rank of the decay's projection
+    gate_temperature: float = 16.0  # the decay is a sigmoid to the power of 1 / this
+
+    def sizes(self, hidden_size: int) -> tuple[int, int]:
+        """Key and value numbers a head."""
+        return tuple(round(share * hidden_size) // self.n_head for share in (self.expand_k, self.expand_v))  # type: ignore[return-value]
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "gate_rank")
+        if min(self.sizes(hidden_size)) < 1 or not self.gate_temperature > 0:
+            raise UserError(
+                f"expand_k {self.expand_k}, expand_v {self.expand_v}, n_head {self.n_head} and gate_temperature "
+                f"{self.gate_temperature} leave no key or no value; give larger shares or fewer heads."
+            )
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        key, value = self.sizes(hidden_size)
+        return 5 * self.n_head * key * value
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3, gate_rank=5), cls(n_head=2, expand_k=1.0, expand_v=2.0, gate_temperature=1.0))
+
+
+@config("deltanet")
+class DeltaNetConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.deltanet:DeltaNet"
+    equation: ClassVar[str] = "S_t = (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T, y_t = q_t S_t / sqrt(K)"
+    correction: ClassVar[str] = "erases the share b_t in (0, 1) of the old value, or (0, 2)"
+    paper: ClassVar[str] = "Schlag et al. 2021; Yang et al. 2024; negative eigenvalues: Grazzi et al. 2024"
+
+    n_head: int = 4
+    conv_size: int = 4  # taps of the short convolution
+    negative_eigenvalues: bool = False  # b_t in (0, 2): a write can turn the sign of what it finds
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "conv_size")
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        return 6 * hidden_size * (hidden_size // self.n_head) + 6 * self.conv_size * hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3), cls(n_head=2, conv_size=2, negative_eigenvalues=True))
+
+
+@config("gated_deltanet")
+class GatedDeltaNetConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.gated_deltanet:GatedDeltaNet"
+    equation: ClassVar[str] = "S_t = (I - b_t k_t k_t^T) a_t S_{t-1} + b_t k_t v_t^T, y_t = q_t S_t / sqrt(K)"
+    decay: ClassVar[str] = "per head, from the token"
+    correction: ClassVar[str] = "erases the share b_t in (0, 1) of the old value, or (0, 2)"
+    paper: ClassVar[str] = "Yang et al. 2024b"
+
+    n_head: int = 4  # value heads, H
+    n_key_head: int | None = None  # query and key heads, G, each shared by H / G value heads; None: n_head
+    key_size: int | None = None  # K; None: so that all keys of n_head heads are 3/4 D wide
+    value_size: int | None = None  # V; None: 2 K
+    conv_size: int = 4  # taps of the short convolution
+    negative_eigenvalues: bool = False  # b_t in (0, 2)
+
+    @property
+    def key_heads(self) -> int:
+        return self.n_head if self.n_key_head is None else self.n_key_head
+
+    def sizes(self, hidden_size: int) -> tuple[int, int]:
+        """Key and value numbers a head."""
+        key = 3 * hidden_size // (4 * self.n_head) if self.key_size is None else self.key_size
+        return key, 2 * key if self.value_size is None else self.value_size
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "n_key_head", "key_size", "value_size", "conv_size")
+        divides("n_key_head", self.key_heads, "n_head", self.n_head)
+        if self.sizes(hidden_size)[0] < 1:
+            raise UserError(f"n_head {self.n_head} leaves no key at hidden_size {hidden_size}; give fewer heads.")
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        key, value = self.sizes(hidden_size)
+        taps = 2 * self.conv_size * (2 * self.key_heads * key + self.n_head * value)
+        return 7 * self.n_head * key * value + taps
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (
+            cls(n_head=3),
+            cls(n_head=6, n_key_head=2, key_size=5, value_size=4, conv_size=3, negative_eigenvalues=True),
+        )
+
+
+@config("gated_conv")
+class GatedConvConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.gated_conv:GatedConv"
+    equation: ClassVar[str] = "y_t = c_t * sum_j w_j b_{t-j} x_{t-j}"
+    decay: ClassVar[str] = "forgets after conv_size tokens"
+    paper: ClassVar[str] = "LFM2 (Liquid AI 2025); H3 (Fu et al. 2023)"
+
+    conv_size: int = 3  # taps
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "conv_size")
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        return hidden_size * (2 * self.conv_size + 2)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(), cls(conv_size=5))
+
+
+@config("mlp")
+class MLPConfig(ChannelMixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.mlp:MLP"
+
+    width: float = 4.0  # F / D
+    activation: Literal["gelu", "silu", "relu2"] = "gelu"  # relu2: squared ReLU
+    gated: bool = False  # with silu: SwiGLU
+    bias: bool = False
+
+
+@config("moe")
+class MoEConfig(ChannelMixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.moe:MoE"
+
+    n_expert: int = 8
+    experts_per_token: int = 2
+    width: float = 2.0  # F / D of one expert
+    activation: Literal["gelu", "silu", "relu2"] = "silu"
+    gated: bool = True
+    normalize: bool = True  # a token's chosen weights sum to 1 (Mixtral); False: they stay as they were (Jamba)
+    balance: float = 0.01  # weight of the loss that keeps experts equally busy
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "n_expert", "experts_per_token")
+        if self.experts_per_token > self.n_expert:
+            raise UserError(
+                f"experts_per_token is {self.experts_per_token} and there are {self.n_expert} experts; "
+                f"give at most {self.n_expert}."
+            )
+        if not self.balance >= 0:
+            raise UserError(f"balance is {self.balance}; give 0 (off) or more, such as 0.01.")
+
+    def idle(self, hidden_size: int) -> int:
+        matrices = 3 if self.gated else 2
+        return (self.n_expert - self.experts_per_token) * matrices * hidden_size * round(self.width * hidden_size)
+
+
+def _even_heads(hidden_size: int, n_head: int) -> None:
+    if hidden_size // n_head % 2:
+        raise UserError(
+            f"Rotary positions need an even head size, and hidden_size {hidden_size} / n_head {n_head} is "
+            f"{hidden_size // n_head}; change either."
+        )

@@ -1,0 +1,103 @@
+"""DeltaNet: before a token writes, it reads what its key already holds, and writes the difference only.
+
+    S_t = (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T    y_t = q_t S_t / sqrt(K)    b_t = sigmoid(W_b x_t)
+    q, k, v = silu(conv(W x)), q and k of length 1        out = W_o norm(y)
+
+Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", section 4.2, in the form of Yang et al.
+2024, "Parallelizing Linear Transformers with the Delta Rule", section 3.4. With `negative_eigenvalues` b_t is twice
+that, and the transition's eigenvalue 1 - b_t reaches -1: parity and counting become learnable (Grazzi et al. 2024,
+"Unlocking State-Tracking in Linear RNNs", section 4). One convolution over [q, k, v] stands for the official three.
+
+Look first at: `_run`, `_project`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from linearnexus.core.initial import normal, uniform
+from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, wide_dtype
+from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
+from linearnexus.mixers.configs import DeltaNetConfig
+from linearnexus.ops import delta_rule as op
+from linearnexus.ops.short_conv import short_conv, short_conv_step
+
+
+@module
+class DeltaNet:
+    wq: Array = matrix()  # [D, D]
+    wk: Array = matrix()  # [D, D]
+    wv: Array = matrix()  # [D, D]
+    wb: Array = matrix()  # [D, H], how strongly a token writes
+    conv: Array = vector()  # [W, 3D] over q, k, v; conv[j] is the tap j tokens back
+    norm: RMSNorm  # [V]
+    wo: Array = matrix(residual=True)  # [D, D]
+    config: DeltaNetConfig = static()
+
+    @classmethod
+    def init(cls, config: DeltaNetConfig, hidden_size: int, key: Array) -> "DeltaNet":
+        """Weights N(0, 0.02), as flash-linear-attention's models; taps uniform up to 1 / sqrt(W) (PyTorch's default:
+        taps of 0.02 before a normalisation to length 1 make gradients explode)."""
+        config.check(hidden_size)
+        kq, kk, kv, kb, kc, ko = jax.random.split(key, 6)
+        square = (hidden_size, hidden_size)
+        return cls(
+            wq=normal(kq, *square),
+            wk=normal(kk, *square),
+            wv=normal(kv, *square),
+            wb=normal(kb, hidden_size, config.n_head),
+            conv=uniform(kc, config.conv_size, 3 * hidden_size, fan_in=config.conv_size),
+            norm=RMSNorm.init(hidden_size // config.n_head),
+            wo=normal(ko, *square),
+            config=config,
+        )
+
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
+        taps, mixed = self.conv.shape
+        n_head = self.config.n_head
+        size = self.wk.shape[1] // n_head
+        S = jnp.zeros((batch, n_head, size, size), wide_dtype(dtype))
+        return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
+
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+        return self._run(x, context, state, short_conv, op.chunked)
+
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+        return self._run(x, context, state, short_conv_step, op.step)
+
+    def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
+        """q, k, v [B,T,H,K]; beta [B,T,H]: the share of the old value that a token erases along its key; read
+        [B,T,H,K]."""
+        state = self.init_state(x.shape[0], 0, x.dtype)
+        (q, k, v, beta), _ = self._project(x, context, state, short_conv)
+        read, _ = op.chunked(q, k, v, beta, None, state.S, context.tokens)
+        return {"q": q, "k": k, "v": v, "beta": beta, "read": read}
+
+    def _run(
+        self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
+    ) -> Out:
+        before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        inputs, tail = self._project(x, context, before, conv)
+        y, S = memory(*inputs, None, before.S, context.tokens)
+        out = linear(self.norm(y).reshape(x.shape).astype(x.dtype), self.wo)
+        return Out(out, None if state is None else MatrixState(S, tail))
+
+    def _project(
+        self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
+    ) -> tuple[tuple[Array, Array, Array, Array], Array]:
+        """q, k, v and beta in float32 or wider, and the convolution's tail."""
+        mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
+        mixed, tail = conv(mixed, self.conv, before.tail, context.tokens)
+        q, k, v = (
+            split_heads(part, self.config.n_head) for part in jnp.split(at_least_float32(jax.nn.silu(mixed)), 3, -1)
+        )
+        beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
+        if self.config.negative_eigenvalues:
+            beta = 2 * beta
+        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta), tail

@@ -1,0 +1,105 @@
+"""Mixture of experts: many feed-forward networks, of which each token uses the few that a router picks for it.
+
+    p = softmax(router x)      y = sum over the k largest p_e of p_e expert_e(x)
+
+Shazeer et al. 2017, section 2, with the router of Mixtral (Jiang et al. 2024: the chosen p sum to 1) or Jamba
+(`normalize` False: they do not), and Switch's loss against a router that always picks the same experts (Fedus et al.
+2021, equations 4 to 6). No token is dropped: the tokens of each expert are laid behind one another in as many blocks as
+they need, and each block is one product with its expert's weights.
+
+Look first at: `_route`, `_experts`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from linearnexus.core.initial import normal
+from linearnexus.core.layers import at_least_float32, linear
+from linearnexus.core.module import matrix, module, static, table
+from linearnexus.mixers.base import Context, Out
+from linearnexus.mixers.configs import MoEConfig
+from linearnexus.mixers.mlp import ACTIVATIONS
+
+LARGEST_BLOCK = 128  # tokens of a block
+
+
+@module
+class MoE:
+    router: Array = table()  # [X, D], a row an expert
+    up: Array = matrix()  # [X, D, F]
+    gate: Array | None = matrix()  # [X, D, F]
+    down: Array = matrix(residual=True)  # [X, F, D]
+    config: MoEConfig = static()
+
+    @classmethod
+    def init(cls, config: MoEConfig, hidden_size: int, key: Array) -> "MoE":
+        """Weights N(0, 0.02), as in Mixtral and Jamba."""
+        n, inner = config.n_expert, round(config.width * hidden_size)
+        router, up, gate, down = jax.random.split(key, 4)
+        return cls(
+            router=normal(router, n, hidden_size),
+            up=normal(up, n, hidden_size, inner),
+            gate=normal(gate, n, hidden_size, inner) if config.gated else None,
+            down=normal(down, n, inner, hidden_size),
+            config=config,
+        )
+
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out:
+        shares, chosen, weights = self._route(x)
+        y = self._experts(x.reshape(-1, x.shape[-1]), chosen.reshape(-1, chosen.shape[-1]))
+        y = jnp.sum(y.reshape(*chosen.shape, -1) * weights[..., None].astype(x.dtype), axis=-2)
+        return Out(y, loss=self._balance(shares, chosen, context))
+
+    def look(self, x: Float[Array, "... D"], context: Context) -> dict[str, Array]:
+        """shares [..., X]: what the router gives each expert; chosen [..., k]: the experts used; weights [..., k]: how
+        much of each."""
+        shares, chosen, weights = self._route(x)
+        return {"shares": shares, "chosen": chosen, "weights": weights}
+
+    def _route(self, x: Float[Array, "... D"]) -> tuple[Array, Array, Array]:
+        shares = jax.nn.softmax(at_least_float32(linear(x, self.router.T)), axis=-1)
+        weights, chosen = jax.lax.top_k(shares, self.config.experts_per_token)
+        if self.config.normalize:
+            weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+        return shares, chosen, weights
+
+    def _experts(self, x: Float[Array, "M D"], chosen: Int[Array, "M k"]) -> Float[Array, "M k D"]:
+        """What each chosen expert makes of each token."""
+        k, n = chosen.shape[1], self.config.n_expert
+        expert = chosen.reshape(-1)  # [M*k]
+        size = min(LARGEST_BLOCK, 1 << max(0, (expert.size // n).bit_length() - 1))
+        counts = jnp.sum(expert[:, None] == jnp.arange(n, dtype=expert.dtype)[None], axis=0, dtype=jnp.int32)
+        blocks = -(-counts // size)
+        first_block = jnp.cumsum(blocks) - blocks
+        first_token = jnp.cumsum(counts) - counts
+        order = jnp.argsort(expert, stable=True)
+        by_expert = expert[order]
+        place = size * first_block[by_expert] + jnp.arange(expert.size, dtype=jnp.int32) - first_token[by_expert]
+        n_block = min(expert.size, expert.size // size + n)  # the most that can be needed
+        owner = jnp.searchsorted(jnp.cumsum(blocks), jnp.arange(n_block, dtype=jnp.int32), side="right")
+        owner = jnp.minimum(owner, n - 1)  # of blocks that stay empty: any
+        source = jnp.full(n_block * size, expert.size, jnp.int32).at[place].set(order.astype(jnp.int32))
+        inputs = jnp.take(x, source // k, axis=0, mode="fill", fill_value=0).reshape(n_block, size, -1)
+        hidden = inputs @ self.up[owner].astype(x.dtype)
+        act = ACTIVATIONS[self.config.activation]
+        hidden = act(hidden) if self.gate is None else act(inputs @ self.gate[owner].astype(x.dtype)) * hidden
+        y = (hidden @ self.down[owner].astype(x.dtype)).reshape(n_block * size, -1)
+        where = jnp.zeros(expert.size, jnp.int32).at[order].set(place)
+        return y[where].reshape(*chosen.shape, -1)
+
+    def _balance(self, shares: Float[Array, "... X"], chosen: Int[Array, "... k"], context: Context) -> Any:
+        """`balance` times X sum_e (share of choices that fell on e) (mean p_e) over valid tokens: 1 when all are
+        equally busy, up to X when one does everything."""
+        if not self.config.balance:
+            return None
+        n = self.config.n_expert
+        used = jnp.mean(jax.nn.one_hot(chosen, n, dtype=shares.dtype), axis=-2)
+        valid = context.tokens.valid
+        weight = jnp.ones(shares.shape[:-1], shares.dtype) if valid is None else valid.astype(shares.dtype)
+        total = jnp.maximum(jnp.sum(weight), 1)
+        busy, wanted = (jnp.einsum("...,...e->e", weight, part) / total for part in (used, shares))
+        return self.config.balance * n * jnp.vdot(busy, wanted)

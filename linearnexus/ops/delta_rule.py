@@ -1,0 +1,102 @@
+"""The delta rule: a matrix state that corrects what it answers to a key, instead of adding to it.
+
+    S_t = (I - b_t k_t k_t^T) a_t S_{t-1} + b_t k_t v_t^T        y_t = q_t S_t
+        = a_t S_{t-1} + b_t k_t (v_t - a_t S_{t-1}^T k_t)^T
+
+Schlag et al. 2021, equation 24, and Yang et al. 2024a (DeltaNet: no decay); with a decay a_t for each head, Yang et al.
+2024b, equation 10 (Gated DeltaNet); with one for each key it is Kimi Delta Attention. A chunk's corrections depend on
+one another: they solve a lower triangular system (the UT transform, Yang et al. 2024a, section 3.2), here by
+substitution, since the inverse's power series loses every digit when keys repeat.
+
+    q, k [B,T,G,K]    v [B,T,H,V]    beta [B,T,H]: b_t    state [B,H,K,V]    log_decay as in `linear_attention`
+
+For unit keys the old value is erased along k_t by the share b_t; b_t in (1, 2) turns its sign (Grazzi et al. 2024).
+
+Look first at: `step`, `recurrent`, `chunked`.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from linearnexus.core.tokens import Tokens
+from linearnexus.ops.chunks import (
+    Chunk,
+    decay_in,
+    decay_out,
+    fresh,
+    grouped,
+    only,
+    over_time,
+    pair_weights,
+    scan_chunks,
+)
+
+CHUNK = 32
+
+
+def step(
+    q: Float[Array, "B G K"],
+    k: Float[Array, "B G K"],
+    v: Float[Array, "B H V"],
+    beta: Float[Array, "B H"],
+    log_decay: Float[Array, "B H X"] | None,
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+) -> tuple[Float[Array, "B H V"], Float[Array, "B H K V"]]:
+    """One token of the recurrence."""
+    q, k = (jnp.repeat(a, v.shape[1] // a.shape[1], axis=1) for a in (q, k))
+    beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
+    state = fresh(state, tokens)
+    if log_decay is not None:
+        state = jnp.exp(log_decay)[..., None] * state
+    correction = beta * (v - jnp.einsum("bhk,bhkv->bhv", k, state))
+    state = state + k[..., None] * correction[..., None, :]
+    return jnp.einsum("bhk,bhkv->bhv", q, state), state
+
+
+def recurrent(
+    q: Float[Array, "B T G K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T H V"],
+    beta: Float[Array, "B T H"],
+    log_decay: Float[Array, "B T H X"] | None,
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
+    """T tokens, one after another: the specification."""
+    return over_time(step, (q, k, v, beta, log_decay), state, tokens)
+
+
+def chunked(
+    q: Float[Array, "B T G K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T H V"],
+    beta: Float[Array, "B T H"],
+    log_decay: Float[Array, "B T H X"] | None,
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+    size: int = CHUNK,
+) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
+    """The same by matrix products and one triangular solve a chunk of `size` tokens."""
+
+    def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
+        q, k, v, beta, g = inputs
+        visible = chunk.pairs(q.shape[2])
+        reads, keys, writes = q[:, :, None], k[:, :, None], k[:, :, None]
+        if g is not None:
+            kept = decay_in(g)
+            reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
+        among = beta * pair_weights(k, k, g, visible & ~jnp.eye(q.shape[2], dtype=bool)[None])
+        wanted = beta * (v - chunk.read(keys) @ S)
+        corrections = lax.linalg.triangular_solve(among, wanted, left_side=True, lower=True, unit_diagonal=True)
+        y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
+        return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
+
+    beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
+    groups = k.shape[2]
+    v, beta, log_decay = grouped(v, groups), grouped(beta, groups), grouped(log_decay, groups)
+    y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size)
+    return y, S.reshape(state.shape)

@@ -1,0 +1,1 @@
+"""Parity with Hugging Face transformers: the same weights give the same logits and gradients, for six families."""
