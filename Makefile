@@ -7,7 +7,7 @@ PARITY = .venv-parity
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench laws parity clean
+.PHONY: help quickstart test lint bench lengths minutes laws parity clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
@@ -16,6 +16,8 @@ help:
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
 	@echo "make parity       compare models with transformers (installs PyTorch into $(PARITY))"
 	@echo "make bench        measure the speed"
+	@echo "make lengths      measure every mixer's time and memory as texts grow"
+	@echo "make minutes      train every small preset for the same three minutes"
 	@echo "make clean        delete $(VENV), caches and builds; runs/ stays"
 	@echo
 	@echo "PYTHON=python3.12 picks the Python of a new $(VENV)."
@@ -42,6 +44,12 @@ parity: $(PARITY)/.installed $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+lengths: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.lengths $(ARGS)
+
+minutes: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.same_minutes $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

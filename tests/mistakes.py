@@ -169,6 +169,17 @@ MISTAKES = (
     # words
     Mistake("A misspelt verb", "trian gpt-nano", ("'trian'", "did you mean 'train'?")),
     Mistake("A misspelt preset", "train gpt-naon", ("'gpt-naon'", "did you mean 'gpt-nano'?")),
+    Mistake(
+        "A misspelt mixer in a pattern",
+        'train gpt-nano --pattern "7*mamb2,1*attention"',
+        ("'mamb2'", "did you mean 'mamba2'?"),
+    ),
+    Mistake(
+        "A pattern deeper than the model",
+        'train gpt-nano --pattern "7*mamba2,1*attention" --n-layer 4',
+        ("8 layers", "n_layer is 4", "give n_layer 8 or more"),
+    ),
+    Mistake("A pattern that is none", "train gpt-nano --pattern 7mamba2", ("'7mamba2'", "7*mamba2,1*attention")),
     Mistake("A misspelt option", "train gpt-nano --max-stpes 4", ("'--max-stpes'", "did you mean '--max-steps'?")),
     Mistake(
         "One dash for two", "generate tiny the -temperature 1", ("'-temperature'", "'--temperature'?"), on_run=True
@@ -230,6 +241,7 @@ MISTAKES = (
     Mistake("Top-p of 0", "generate tiny the --top-p 0", ("top_p is 0", "above 0, up to 1"), on_run=True),
     Mistake("Top-p of 2", "generate tiny the --top-p 2", ("top_p is 2", "above 0, up to 1"), on_run=True),
     Mistake("A negative top-k", "generate tiny the --top-k -1", ("top_k is -1", "1 or more, or 0"), on_run=True),
+    Mistake("A negative seed", "generate tiny the --seed -1", ("seed is -1", "from 0"), on_run=True),
     Mistake("No tokens", "generate tiny the --max-tokens 0", ("max_tokens is 0", "1 or more"), on_run=True),
     Mistake("No candidates", "inspect tiny the --top 0", ("top is 0", "1 or more"), on_run=True),
     Mistake(

@@ -295,6 +295,8 @@ def test_learned_positions_end():
     )
     with pytest.raises(UserError, match="shorten the prompt to 63 tokens or fewer"):
         writer.stream("a" * 64, 1)  # before the first piece is asked for
+    assert [writer.room("a" * n, 300) for n in (1, 63, 64)] == [63, 1, 1]  # what the command line asks for by itself
+    assert generator("mamba").room("ab", 300) == 300
 
 
 def test_wrong_arguments():

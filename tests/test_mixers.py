@@ -14,6 +14,7 @@ from linearnexus.core.module import roles
 from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
 from linearnexus.mixers.configs import AttentionConfig, GLAConfig, Mamba2Config, MambaConfig, MLPConfig, MoEConfig
+from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 from linearnexus.ops.softmax_attention import Cache
 from tests.laws.law import error, jit, precision
@@ -337,6 +338,52 @@ def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
             one, stepped = step(x[:, t], weight, stepped, Tokens(None, None, tokens.position[:, t], tokens.index[:, t]))
             np.testing.assert_allclose(one, want[:, t], rtol=1e-12)
         np.testing.assert_array_equal(stepped, whole[:, length:])
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
+@pytest.mark.parametrize("window", [5, 100])
+@pytest.mark.parametrize("cut", [0, 37, 300])
+def test_a_long_window_in_blocks_is_the_window(window: int, cut: int, documents: bool) -> None:
+    """Blocks against the whole square of a text, in one training call and as two calls with a ring between them, values
+    and gradients; long enough for blocks, which the law's texts are not. Also without a window, in blocks of
+    queries."""
+    rng = np.random.default_rng(0)
+    length, groups = 700, 2
+    draws = (jnp.asarray(rng.random((B, length)) < share) for share in (0.9, 0.02))
+    valid, starts = draws if documents else (None, None)
+    seen = np.ones((B, length), bool) if valid is None else np.asarray(valid)
+    for window_or_none in (window, None) if cut else (window,):
+        with precision("float64"):
+            q, k, v, dy = (rng.standard_normal((B, length, heads, 4)) for heads in (4, groups, groups, 4))
+            tokens = count_tokens((B, length), valid, starts, None, None)[0]
+
+            def whole(q: Any, k: Any, v: Any, tokens: Any = tokens, window: Any = window_or_none) -> Any:
+                heads_first = (a.transpose(0, 2, 1, 3) for a in (k, v))
+                return op.attend(q, *heads_first, op.visibility(tokens, window))
+
+            def calls(q: Any, k: Any, v: Any, tokens: Any = tokens, window: Any = window_or_none) -> Any:
+                if not cut:
+                    return op.causal_attention(q, k, v, tokens, window)
+                cache = Cache.init(B, groups, min(window or length, length), 4, jnp.float64)
+                outputs, position, index = [], None, None
+                for part in (slice(0, cut), slice(cut, length)):
+                    flags = (None if flag is None else flag[:, part] for flag in (valid, starts))
+                    shape = q[:, part].shape[:2]
+                    tokens, position, index = count_tokens(shape, *flags, position, index)
+                    y, cache = op.extend_attention(q[:, part], k[:, part], v[:, part], cache, tokens, window)
+                    outputs.append(y)
+                return jnp.concatenate(outputs, axis=1)
+
+            slopes = dy * seen[..., None, None]
+
+            def pulled(function: Any, q: Any, k: Any, v: Any, slopes: Any = slopes) -> Any:
+                y, pull = jax.vjp(function, q, k, v)
+                return y, pull(slopes)
+
+            got, want = (jit(pulled, static_argnums=0)(function, q, k, v) for function in (calls, whole))
+            assert error(np.asarray(got[0])[seen], np.asarray(want[0])[seen]) < 1e-12
+            for one, right in zip(got[1], want[1], strict=True):
+                assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 11])

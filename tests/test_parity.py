@@ -179,7 +179,6 @@ def mamba2(c: dict[str, Any]) -> ModelConfig:
         expand=c.get("expand", 2),
         head_size=c["head_dim"],
         n_group=c["n_groups"],
-        norm_groups=c["n_groups"],
         conv_size=c.get("conv_kernel", 4),
     )
     return ModelConfig((BlockConfig(mixer),), c["num_hidden_layers"], c["hidden_size"], **outside(c, tied=False))

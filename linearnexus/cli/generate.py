@@ -15,13 +15,15 @@ from linearnexus.training import run_folder
 
 DESCRIPTION = "Let a trained model write. The text streams to the terminal as it is made."
 
+DEFAULT_TOKENS = 300
+
 
 @dataclass(frozen=True)
 class Options:
     run: tyro.conf.Positional[str]  # a run folder, or runs/latest
     prompt: tyro.conf.Positional[str]  # the beginning of the text
     sampling: SamplingConfig = SamplingConfig()
-    max_tokens: int = 300  # tokens to write at most
+    max_tokens: int | None = None  # tokens to write at most; None: 300, or what fits a model with learned positions
     samples: int = 1  # different continuations
     stop: tuple[str, ...] = ()  # texts that end the continuation
     checkpoint: str = "best"  # best (lowest validation loss), last, or a step
@@ -34,16 +36,17 @@ def main(arguments: list[str]) -> None:
     from linearnexus import api
 
     run = api.load(options.run, options.checkpoint, warn)
+    length = options.max_tokens
+    if length is None:
+        length = run.generator.room(options.prompt, DEFAULT_TOKENS)
     if options.samples == 1:
-        pieces = run.generator.stream(options.prompt, options.max_tokens, options.sampling, stop=options.stop)
+        pieces = run.generator.stream(options.prompt, length, options.sampling, stop=options.stop)
         print(options.prompt, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
         print()
         return
     for number, made in enumerate(
-        run.generator.generate(
-            options.prompt, options.max_tokens, options.sampling, stop=options.stop, samples=options.samples
-        )
+        run.generator.generate(options.prompt, length, options.sampling, stop=options.stop, samples=options.samples)
     ):
         print(f"--- {number + 1} ---\n{options.prompt}{made.text}")

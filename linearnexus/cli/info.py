@@ -103,7 +103,12 @@ def _model_config(name: str) -> ModelConfig:
 def _describe(config: Any) -> str:
     """`attention (n_head 4, rope_theta 10000.0)`: the name and the settings that are on."""
     settings = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
-    return f"{config_name(type(config))} ({', '.join(f'{n} {v}' for n, v in settings if v not in (None, False))})"
+    shown = (f"{name} {_setting(value)}" for name, value in settings if value not in (None, False))
+    return f"{config_name(type(config))} ({', '.join(shown)})"
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _shape(array: Any) -> str:

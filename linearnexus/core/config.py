@@ -24,7 +24,8 @@ def config(name: str) -> Callable[[type[T]], type[T]]:
     """Makes a class a frozen dataclass that JSON knows as `name`."""
 
     def register(cls: type[T]) -> type[T]:
-        if name in _TYPES and _TYPES[name].__qualname__ != cls.__qualname__:
+        old = _TYPES.get(name, cls)
+        if (old.__module__, old.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"Two config classes are named '{name}': {_TYPES[name]} and {cls}; rename one.")
         made = dataclasses.dataclass(frozen=True)(cls)
         _TYPES[name] = made

@@ -15,6 +15,8 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from linearnexus.core.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -70,6 +72,10 @@ def _map_fields(tree: Any, function: Any) -> Any:
         value = getattr(tree, field.name)
         if "role" in field.metadata and value is not None:
             changed[field.name] = function(field.metadata, value)
+        elif isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+            raise UserError(
+                f"{type(tree).__name__}.{field.name} is an array without a role; give it matrix(), table() or vector()."
+            )
         elif not field.metadata.get("static"):
             changed[field.name] = _map_fields(value, function)
     return dataclasses.replace(tree, **changed)

@@ -149,6 +149,11 @@ class Generator:
                 "The prompt is empty, and this model knows no new line to start from; give at least one character."
             ) from None
 
+    def room(self, prompt: str, wish: int) -> int:
+        """`wish` tokens, or as many as still fit behind the prompt where learned positions end before."""
+        positions = self.model.config.learned_positions
+        return min(wish, max(1, positions - len(self.encode(prompt)))) if positions else wish
+
     def slots(self, prompt: int, max_tokens: int) -> int:
         """Cache slots for that many tokens: a bucket, at most what the model looks back over.
         Raises UserError where learned positions end before the text does."""

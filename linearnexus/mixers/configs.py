@@ -91,19 +91,17 @@ class Mamba2Config(MixerConfig):
     state_size: int = 128  # N, length of the keys B and C
     expand: int = 2  # E / D
     head_size: int = 64  # channels of a head
-    n_group: int = 1  # groups of heads that share B and C
+    n_group: int = 1  # groups of heads that share B and C, and are normalised together
     conv_size: int = 4  # taps of the short convolution
-    norm_groups: int = 1  # groups of channels that the output norm looks at by themselves
 
     def n_head(self, hidden_size: int) -> int:
         return self.expand * hidden_size // self.head_size
 
     def check(self, hidden_size: int) -> None:
-        at_least_one(self, "state_size", "expand", "head_size", "n_group", "conv_size", "norm_groups")
+        at_least_one(self, "state_size", "expand", "head_size", "n_group", "conv_size")
         inner = self.expand * hidden_size
         divides("head_size", self.head_size, "expand x hidden_size", inner)
         divides("n_group", self.n_group, "the number of heads", inner // self.head_size)
-        divides("norm_groups", self.norm_groups, "expand x hidden_size", inner)
 
     def sequence_flops(self, hidden_size: int, context: int) -> float:
         inner = self.expand * hidden_size
@@ -114,7 +112,7 @@ class Mamba2Config(MixerConfig):
     def examples(cls) -> tuple[MixerConfig, ...]:
         return (
             cls(state_size=6, head_size=12),
-            cls(state_size=5, head_size=6, n_group=2, norm_groups=3, conv_size=2),
+            cls(state_size=5, head_size=6, n_group=2, conv_size=2),
         )
 
 
@@ -176,7 +174,8 @@ class GLAConfig(MixerConfig):
 
     def sizes(self, hidden_size: int) -> tuple[int, int]:
         """Key and value numbers a head."""
-        return tuple(round(share * hidden_size) // self.n_head for share in (self.expand_k, self.expand_v))  # type: ignore[return-value]
+        key, value = (round(share * hidden_size) // self.n_head for share in (self.expand_k, self.expand_v))
+        return key, value
 
     def check(self, hidden_size: int) -> None:
         at_least_one(self, "n_head", "gate_rank")

@@ -4,8 +4,8 @@
     S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T    y_t = C_t S_t + D x_t    out = W_out norm(y * silu(z))
 
 Dao and Gu 2024, "Transformers are SSMs", section 7 and the official code (modules/mamba2.py): `linear_attention` with
-keys B, queries C and values dt x. The same function; convolution taps are stored newest first. `norm_groups` is that
-code's group size of the gated norm, in groups (its default, and every published model: as many as `n_group`, one).
+keys B, queries C and values dt x. The same function; convolution taps are stored newest first. The
+norm looks at each group of heads by itself.
 
 Look first at: `_run`, `_select`.
 """
@@ -86,7 +86,7 @@ class Mamba2:
         y, S = memory(*inputs, before.S, context.tokens)
         y = y + self.D.astype(y.dtype).reshape((1,) * (y.ndim - 2) + (-1, 1)) * signal
         y = y.reshape(gate.shape) * jax.nn.silu(at_least_float32(gate))
-        y = rms_normalized(split_heads(y, self.config.norm_groups), self.norm.eps).reshape(gate.shape)
+        y = rms_normalized(split_heads(y, self.config.n_group), self.norm.eps).reshape(gate.shape)
         out = linear((y * row(self.norm.scale, y)).astype(x.dtype), self.w_out)
         return Out(out, None if state is None else MatrixState(S, tail))
 

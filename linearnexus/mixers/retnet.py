@@ -4,17 +4,18 @@
 
 Sun et al. 2023, "Retentive Network", equations 5 to 8: q and k are rotated by their positions, the group norm is one
 RMSNorm a head without weights, as in the official code (torchscale). The paper's further normalisations of scores
-(section 2.4) only scale y, which the norm undoes; as in that code's recurrent form but for its epsilon.
+(section 2.4) only scale y, which the norm undoes but for its epsilon. Other than there, rotation rates are the usual
+10,000^(-2i/K), of halves: torchscale's are 10,000^(-i/(K/2-1)), of neighbours.
 
 Look first at: `_run`, `_project`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -39,7 +40,7 @@ class RetNet:
 
     @classmethod
     def init(cls, config: RetNetConfig, hidden_size: int, key: Array) -> "RetNet":
-        """Glorot's uniform values with gain 2^-2.5, 1/2 for the output (torchscale, multiscale_retention.py)."""
+        """Glorot's uniform values, with gain 2^-2.5 but for the output (torchscale, multiscale_retention.py)."""
         config.check(hidden_size)
         kq, kk, kv, kg, ko = jax.random.split(key, 5)
         inner = config.expand_v * hidden_size
@@ -48,7 +49,7 @@ class RetNet:
             wk=xavier(kk, hidden_size, hidden_size, gain=2**-2.5),
             wv=xavier(kv, hidden_size, inner, gain=2**-2.5),
             wg=xavier(kg, hidden_size, inner, gain=2**-2.5),
-            wo=xavier(ko, inner, hidden_size, gain=0.5),
+            wo=xavier(ko, inner, hidden_size),
             config=config,
         )
 
@@ -80,6 +81,6 @@ class RetNet:
         """q and k rotated, v, and the fixed log-decays, in float32 or wider."""
         n_head, position = self.config.n_head, context.tokens.position
         q, k, v = (at_least_float32(split_heads(linear(x, w), n_head)) for w in (self.wq, self.wk, self.wv))
-        q, k = rotary(q, position, ROTARY_BASE) / np.sqrt(q.shape[-1]).item(), rotary(k, position, ROTARY_BASE)
+        q, k = rotary(q, position, ROTARY_BASE) / math.sqrt(q.shape[-1]), rotary(k, position, ROTARY_BASE)
         log_decay = jnp.log1p(-(2.0 ** -(5 + jnp.arange(n_head, dtype=q.dtype)))).reshape((1,) * (q.ndim - 2) + (-1, 1))
         return q, k, v, jnp.broadcast_to(log_decay, (*q.shape[:-1], 1))

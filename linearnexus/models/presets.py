@@ -10,7 +10,9 @@ Look first at: `PRESETS`, `preset`, `override`.
 import dataclasses
 import importlib.util
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -164,24 +166,67 @@ def _fields(config: object) -> set[str]:
 def add_mixers(paths: str) -> None:
     """Runs Python files (a text of paths with `os.pathsep` between) that define mixers, and gives each new mixer M the
     presets M-nano and M-micro, their MLP as wide as leaves them the size of the GPT. Raises UserError for a missing
-    file or an error in one.
+    file, an error in one, or one that defines no whole mixer.
     """
-    before = set(config_types(MixerConfig))
     for path in filter(None, paths.split(os.pathsep)):
         if not Path(path).is_file():
             raise UserError(f"LINEARNEXUS_MIXERS names {path}, which is no file; give the path of a Python file.")
+        module = f"linearnexus_mixers_{Path(path).stem}"
+        loaded = getattr(sys.modules.get(module), "__file__", path)
+        file = Path(path).resolve()
+        if Path(loaded).resolve() != file:
+            raise UserError(f"LINEARNEXUS_MIXERS names {loaded} and {path}; give the files different names.")
         try:
-            name = f"linearnexus_mixers_{Path(path).stem}"
-            spec = importlib.util.spec_from_file_location(name, path)
+            spec = importlib.util.spec_from_file_location(module, path)
             assert spec is not None and spec.loader is not None
-            sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
+            sys.modules[module] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[module])
         except Exception as error:
-            raise UserError(f"{path}, which LINEARNEXUS_MIXERS names, failed ({error}); correct it there.") from error
-    for name, cls in config_types(MixerConfig).items():
-        if name not in before:
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
+            line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+            said = error.msg if isinstance(error, SyntaxError) else str(error).rstrip(".")
+            raise UserError(
+                f"{path}, which LINEARNEXUS_MIXERS names, failed in line {line} ({type(error).__name__}: {said}); "
+                "correct it there."
+            ) from error
+        new = {name: cls for name, cls in config_types(MixerConfig).items() if cls.__module__ == module}
+        if not new:
+            raise UserError(f'{path} defines no mixer; put @config("NAME") above a subclass of MixerConfig.')
+        for name, cls in new.items():
+            _check_own(path, name, cls)
             for size in SIZES:
-                PRESETS.setdefault(f"{name.replace('_', '-')}-{size}", partial(_fitted, cls, size))
+                small_name = f"{name.replace('_', '-')}-{size}"
+                if small_name in PRESETS and getattr(PRESETS[small_name], "func", None) is not _fitted:
+                    raise UserError(f"{path} names a mixer '{name}', but {small_name} is another preset; rename it.")
+                PRESETS[small_name] = partial(_fitted, cls, size)
+
+
+def _check_own(path: str, name: str, cls: type[MixerConfig]) -> None:
+    """Raises UserError for what a user's mixer lacks."""
+    if not name.isidentifier():
+        better = re.sub(r"\W", "_", name)
+        raise UserError(f"{path} names a mixer '{name}'; write it as a Python name, such as '{better}'.")
+    absent = sorted(cls.__abstractmethods__) + [field for field in ("implementation",) if not hasattr(cls, field)]
+    if absent:
+        raise UserError(
+            f"{cls.__name__} in {path} has no {' and no '.join(absent)}; docs/add_a_mixer.md has an example."
+        )
+    place, _, wanted = cls.implementation.partition(":")
+    mixer = getattr(sys.modules.get(place), wanted, None)
+    if mixer is None:
+        raise UserError(
+            f"{cls.__name__} in {path} has the implementation '{cls.implementation}', which is not there; name a class "
+            'of the file: f"{__name__}:CLASS".'
+        )
+    known = {name for base in mixer.__mro__ for name in vars(base)}
+    absent = [method for method in ("init", "init_state", "__call__", "step", "look") if method not in known]
+    if absent:
+        raise UserError(
+            f"{wanted} in {path} has no method {' and no '.join(absent)}; docs/add_a_mixer.md tells what each is for."
+        )
+    if not dataclasses.is_dataclass(mixer):
+        raise UserError(f"{wanted} in {path} is no module; put @module above the class.")
 
 
 def _fitted(cls: type[MixerConfig], size: str) -> ModelConfig:

@@ -4,7 +4,7 @@ Inside a chunk everything is a matrix product; from chunk to chunk goes the stat
 heads sharing the keys of one group. Three rules keep it exact for long texts and extreme decays:
 
     a decay over a stretch is the sum of that stretch's log-decays, never the difference of two longer sums
-    pairs that must not see each other (later tokens, other documents) are masked before `exp`
+    log-decays are finite and at most 0, and only sums of them go into `exp`: nothing overflows
     nothing is divided by a decay
 
 Look first at: `scan_chunks`, `Chunk`, `pair_weights`.

@@ -7,7 +7,8 @@ decay a_t for each head RetNet (Sun et al. 2023, equation 6) and Mamba-2 (Dao an
 with one for each key GLA (Yang et al. 2023, equation 3). The chunked form is theirs (section 3.1 of GLA, section 6 of
 Mamba-2).
 
-    q, k [B,T,G,K]    v [B,T,H,V]    state [B,H,K,V]    log_decay [B,T,H,1], [B,T,H,K], or None: log a_t, at most 0
+    q, k [B,T,G,K]    v [B,T,H,V]    state [B,H,K,V]
+    log_decay [B,T,H,1], [B,T,H,K], or None: log a_t, finite, at most 0
 
 H is a multiple of G: neighbouring heads share a query and key. A decay for each key needs G = H. An invalid token
 neither decays nor adds; a start clears the state. All arrays are float32 or wider.

@@ -24,6 +24,9 @@ from linearnexus.core.tokens import Tokens
 NEVER = jnp.iinfo(jnp.int32).max  # the index of a key that no query sees
 BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of the square
 MIN_BLOCK = 64
+LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
+BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
+EXTEND_BLOCK = 256  # queries of a block that looks at a cache
 
 
 @module
@@ -98,21 +101,22 @@ def causal_attention(
     window: int | None = None,
     dropout: Dropout | None = None,
 ) -> Float[Array, "B T H V"]:
-    """Attention inside one call, nothing before it. Queries go in blocks, each against the keys up to its own end (and
-    from the window's first), so there is no work above the diagonal."""
+    """Attention inside one call, nothing before it. Queries go in blocks, each against the keys up to its own end, so
+    there is no work above the diagonal; with a window, in blocks of its size, each against itself and the one
+    before."""
     t = q.shape[1]
+    if window is not None and t > 2 * max(window, MIN_BLOCK):
+        return _banded(q, k, v, None, tokens, window, dropout)
     keys, values = _heads_first(k), _heads_first(v)
     block = max(MIN_BLOCK, -(-t // BLOCKS))
     outputs = []
     for number, start in enumerate(range(0, t, block)):
         end = min(start + block, t)
-        # index and array position differ by padding only: a key in the window is never further back in the array than
-        # the padding allows, so the window cuts keys only where every token is valid
-        first = max(0, start + 1 - window) if window is not None and tokens.valid is None else 0
         low, high = _range(tokens, window, slice(start, end))
-        visible = _visible(low, high, _key_index(tokens, slice(first, end)))
+        visible = _visible(low, high, _key_index(tokens, slice(end)))
         drop_block = None if dropout is None else dropout.fold(number)
-        outputs.append(attend(q[:, start:end], keys[:, :, first:end], values[:, :, first:end], visible, drop_block))
+        one = jax.checkpoint(attend) if t > LONG else attend
+        outputs.append(one(q[:, start:end], keys[:, :, :end], values[:, :, :end], visible, drop_block))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 
 
@@ -126,13 +130,85 @@ def extend_attention(
 ) -> tuple[Float[Array, "B T H V"], Cache]:
     """Attention of T new tokens over the cache and themselves. The ring holds S tokens, so no query sees further
     back."""
+    t = q.shape[1]
+    if window is not None and t > 2 * max(window, MIN_BLOCK):
+        return _banded(q, k, v, cache, tokens, window), cache.write(k, v, tokens)
     window = cache.slots if window is None else min(window, cache.slots)
     low, high = _range(tokens, window, slice(None))
-    before = _visible(low, high, cache.index(tokens.index[:, 0]))
-    visible = jnp.concatenate([before, visibility(tokens, window)], axis=2)
+    index = jnp.concatenate([cache.index(tokens.index[:, 0]), _key_index(tokens, slice(None))], axis=1)
     keys = jnp.concatenate([cache.k, _heads_first(k).astype(cache.k.dtype)], axis=2)
     values = jnp.concatenate([cache.v, _heads_first(v).astype(cache.v.dtype)], axis=2)
-    return attend(q, keys, values, visible), cache.write(k, v, tokens)
+
+    def some(part: tuple[Array, Array, Array]) -> Array:
+        q, low, high = part
+        return attend(q, keys, values, _visible(low, high, index))
+
+    if t <= EXTEND_BLOCK:
+        return some((q, low, high)), cache.write(k, v, tokens)
+    blocks = jax.tree.map(_split, (q, low, high))
+    y = jax.lax.map(jax.checkpoint(some), blocks)  # [blocks, B, EXTEND_BLOCK, H, V]
+    return jnp.moveaxis(y, 0, 1).reshape(q.shape[0], -1, *y.shape[3:])[:, :t], cache.write(k, v, tokens)
+
+
+def _banded(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T G V"],
+    cache: Cache | None,
+    tokens: Tokens,
+    window: int,
+    dropout: Dropout | None = None,
+) -> Float[Array, "B T H V"]:
+    """Attention over a window, in time and memory proportional to T: a block of queries sees its own keys and those of
+    the block before, of which the cache is the first. Valid tokens are first moved together, so that a window is a
+    stretch of the array."""
+    b, t = q.shape[:2]
+    block = max(window, MIN_BLOCK)
+    low, high = _range(tokens, window, slice(None))
+    index = _key_index(tokens, slice(None))
+    order = None
+    if tokens.valid is not None:
+        order = jnp.argsort(~tokens.valid, axis=1, stable=True)
+        q, k, v = (jnp.take_along_axis(a, order[:, :, None, None], axis=1) for a in (q, k, v))
+        low, high, index = (jnp.take_along_axis(a, order, axis=1) for a in (low, high, index))
+    before_k, before_v = (jnp.zeros((b, block, *a.shape[2:]), a.dtype) for a in (k, v))
+    before_index = jnp.full((b, block), NEVER, jnp.int32)
+    if cache is not None:  # oldest first, up to the block's end
+        held = cache.index(tokens.index[:, 0])
+        oldest = jnp.argsort(jnp.where(held == NEVER, -1, held), axis=1)
+        ring = (jnp.take_along_axis(a, oldest[:, None, :, None], axis=2) for a in (cache.k, cache.v))
+        ring_k, ring_v = (a.transpose(0, 2, 1, 3) for a in ring)
+        before_k = before_k.at[:, block - cache.slots :].set(ring_k.astype(k.dtype))
+        before_v = before_v.at[:, block - cache.slots :].set(ring_v.astype(v.dtype))
+        held = jnp.take_along_axis(held, oldest, axis=1)
+        before_index = before_index.at[:, block - cache.slots :].set(held)
+
+    def cut(a: Array, fill: int = 0) -> Array:
+        """[B, T, ...] -> [B, blocks, block, ...]"""
+        width = (0, -a.shape[1] % block)
+        filled = jnp.pad(a, ((0, 0), width, *((0, 0),) * (a.ndim - 2)), constant_values=fill)
+        return filled.reshape(b, -1, block, *a.shape[2:])
+
+    def pairs(before: Array, a: Array, fill: int = 0) -> Array:
+        """Each block behind the one before it: [B * blocks, 2 block, ...]"""
+        blocks = cut(jnp.concatenate([before, a], axis=1), fill)
+        return jnp.concatenate([blocks[:, :-1], blocks[:, 1:]], axis=2).reshape(-1, 2 * block, *a.shape[2:])
+
+    def flat(a: Array) -> Array:
+        return a.reshape(-1, *a.shape[2:])
+
+    def one(part: tuple[Array, ...]) -> Array:
+        number, q, k, v, low, high, index = (a[None] for a in part)
+        drop_block = None if dropout is None else dropout.fold(number[0])
+        return attend(q, _heads_first(k), _heads_first(v), _visible(low, high, index), drop_block)[0]
+
+    before = (pairs(before_k, k), pairs(before_v, v))
+    queries = [flat(cut(a)) for a in (q, low, high)]
+    number = jnp.arange(queries[0].shape[0], dtype=jnp.int32)
+    parts = (number, queries[0], *before, *queries[1:], pairs(before_index, index, NEVER))
+    y = jax.lax.map(jax.checkpoint(one), parts, batch_size=BLOCKS_AT_ONCE)
+    y = y.reshape(b, -1, *q.shape[2:3], v.shape[-1])[:, :t]
+    return y if order is None else jnp.take_along_axis(y, jnp.argsort(order, axis=1)[:, :, None, None], axis=1)
 
 
 def step_attention(
@@ -159,6 +235,12 @@ def visibility(tokens: Tokens, window: int | None) -> Bool[Array, "B T T"]:
     """Which token (row) of one call sees which (column)."""
     low, high = _range(tokens, window, slice(None))
     return _visible(low, high, _key_index(tokens, slice(None)))
+
+
+def _split(a: Array) -> Array:
+    """[B, T, ...] -> [blocks, B, EXTEND_BLOCK, ...], filled up with zeros: queries of which nothing is kept."""
+    filled = jnp.pad(a, ((0, 0), (0, -a.shape[1] % EXTEND_BLOCK), *((0, 0),) * (a.ndim - 2)))
+    return jnp.moveaxis(filled.reshape(a.shape[0], -1, EXTEND_BLOCK, *a.shape[2:]), 1, 0)
 
 
 def _heads_first(x: Float[Array, "B T G K"]) -> Float[Array, "B G T K"]:

@@ -16,6 +16,7 @@ from typing import Any
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.paths import write_atomic
+from linearnexus.models import presets  # noqa: F401 (a run of one's own mixer: LINEARNEXUS_MIXERS)
 from linearnexus.training.config import TrainConfig
 
 RUNS = Path("runs")
@@ -104,6 +105,11 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
         config = from_json(values)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         said = str(error).rstrip(".")
+        if "no config type" in said:
+            raise UserError(
+                f"{path} cannot be read as a run's config ({said.partition(';')[0]}); where the run has a mixer of "
+                "your own, set LINEARNEXUS_MIXERS to its file."
+            ) from error
         raise UserError(f"{path} cannot be read as a run's config ({said}); restore it, or train again.") from error
     if not isinstance(config, TrainConfig):
         raise UserError(f"{path} is no training config; give a folder that `linearnexus train` made.")

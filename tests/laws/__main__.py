@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.laws.table import TEXT, measure, table
+from tests.laws.table import OPERATIONS, TEXT, measure, measure_operation, operations_table, table
 
 
 def main() -> int:
@@ -34,18 +34,20 @@ def main() -> int:
         os.environ["NPROC"] = "1"  # XLA's threads: each process has one core
     import jax
 
-    from tests.laws import law, subjects
+    from tests.laws import law, operations, subjects
 
     names = [("mixer", name) for name in subjects.mixer_examples()] + [
         ("preset", name) for name in subjects.presets.PRESETS
     ]
     names = [(kind, name) for kind, name in names if options.only in name]
     jobs = [(kind, name, dtype) for kind, name in names for dtype in law.TOLERANCE]
+    families = [(name, dtype) for name in operations.FAMILIES for dtype in law.TOLERANCE if options.only in name]
     begin = time.perf_counter()
     results = {}
     # spawned, not forked: JAX has threads; a fresh process a job, so that compiled code is freed
     with ProcessPoolExecutor(cores, get_context("spawn"), max_tasks_per_child=1) as pool:
         waiting = {pool.submit(measure, *job): job for job in reversed(jobs)}  # the long ones first
+        extremes = {family: pool.submit(measure_operation, *family) for family in families}
         for done in as_completed(waiting):
             job = waiting[done]
             label, found, leaks, seconds = done.result()
@@ -53,6 +55,8 @@ def main() -> int:
             print(
                 f"{len(results)}/{len(jobs)}  {label}, {job[2]}: {seconds:.0f} s", *leaks, sep="\n  ", file=sys.stderr
             )
+
+        extreme = {family: future.result()[0] for family, future in extremes.items()}
 
     lines = [TEXT]
     command = "python -m tests.laws" + (f" --only {options.only}" if options.only else "")
@@ -63,13 +67,24 @@ def main() -> int:
     for dtype, tolerance in law.TOLERANCE.items():
         rows = [results[kind, name, dtype] for kind, name in names]
         lines += ["", f"## {dtype}, tolerance {tolerance:.0e}", "", *table(rows, tolerance)]
-    text = "\n".join(lines) + "\n"
+    if extreme:
+        lines.append(OPERATIONS)
+    for dtype, tolerance in law.TOLERANCE.items():
+        found = {name: errors for (name, of), errors in extreme.items() if of == dtype}
+        lines += [f"{dtype}, tolerance {tolerance:.0e}:", "", *operations_table(found, tolerance), ""] if found else []
+    text = "\n".join(lines).rstrip() + "\n"
     print(text)
     if options.write:
         options.write.write_text(text, encoding="utf-8")
     fine = all(
         not leaks and all(max(errors) < law.TOLERANCE[job[2]] for errors in found.values() if errors)
         for job, (_, found, leaks) in results.items()
+    )
+    fine = fine and all(
+        max(errors) < law.TOLERANCE[dtype]
+        for (_, dtype), found in extreme.items()
+        for errors in found.values()
+        if errors
     )
     return 0 if fine else 1
 

@@ -2,8 +2,10 @@
 
 import time
 
+LARGE = ("steps", "packed", "training")  # of the presets larger than the nano ones
 COLUMNS = ("steps", "split", "pad left", "pad right", "pad holes", "batch", "packed", "training", "ring")
-ROUNDS = 3  # random arrangements of a mixer's documents
+ROUNDS = 2  # random arrangements of a mixer's documents
+LONG, LONG_ATTENTION = 4097, 500  # tokens of a long training call; attention's weights grow with the square
 TEXT = """# The law, measured
 
 A mixer and a model compute the same thing whichever way tokens are fed to them: **a call over T tokens = T steps = any
@@ -18,11 +20,12 @@ error of outputs and final states, then that of the gradients (of parameters, in
 | pad left, right, holes | invalid tokens before, after, anywhere; of large numbers, with gradients exactly zero |
 | batch | rows of different lengths together |
 | packed | documents behind one another in a row, borders anywhere, whole, in steps, and split with padding |
-| training | calls without a state: padded, packed, and (mixers) 150 tokens long |
+| training | calls without a state: padded, packed, and long: mixers 4,097 tokens, attention 500 |
 | ring | a cache shorter than the text, so that it wraps |
 | alone | "exact": changing a token changes, to the last bit, no earlier output and no other document's |
 
-A published preset has its own width, one period of its layers and one more, and a vocabulary of 97.
+A preset larger than the nano ones has its own width, one period of its layers and one more, and a vocabulary of 97; of
+it, the three columns that imply most of the others are measured.
 """
 
 
@@ -32,35 +35,68 @@ def measure(kind: str, name: str, dtype: str) -> tuple[str, dict[str, tuple[floa
     from tests.laws import subjects
 
     begin = time.perf_counter()
+    columns: tuple[str, ...] = COLUMNS[:-1]
     if kind == "mixer":
         config, label, rounds = subjects.mixer_examples()[name], name, ROUNDS
-        laws, ring = subjects.mixer_law(config, dtype), subjects.ring_law(config, dtype)
+        ring = subjects.ring_law(config, dtype)
+        laws = subjects.mixer_law(config, dtype, long=LONG if ring is None else LONG_ATTENTION)
     else:
         laws, ring, rounds = subjects.model_law(name, dtype), None, 1
         used, whole = subjects.shortened(preset(name), subjects.SMALL).n_layer, preset(name).n_layer
         label = name if used == whole else f"{name}, {used} of {whole} layers"
-    found: dict[str, tuple[float, float] | None] = {}
-    for column in COLUMNS[:-1]:
-        errors = [laws.measure(column) for _ in range(rounds)]
+        if not name.endswith("-nano"):
+            columns = LARGE
+    found: dict[str, tuple[float, float] | None] = dict.fromkeys(COLUMNS)
+    for column in columns:
+        errors = [laws.measure(column) for _ in range(1 if column == "training" else rounds)]
         found[column] = tuple(max(one[part] for one in errors) for part in ("values", "gradients"))
-    found["ring"] = None
     if ring is not None:
         errors = [ring.measure(column) for column in ("steps", "split", "packed") for _ in range(rounds)]
         found["ring"] = tuple(max(one[part] for one in errors) for part in ("values", "gradients"))
     return label, found, laws.leaks(), time.perf_counter() - begin
 
 
+OPERATIONS = """
+## The op families at their extremes
+
+`chunked` (matrix products) against `recurrent` in float64 (the specification, which the tests hold against the papers'
+equations in NumPy): values and final states, then gradients of all inputs and of the initial state, which is not zero.
+
+| column | what is drawn |
+|---|---|
+| T 1 ... 4097 | texts of 1, 2, 31, 32, 33, 100, 1,000 and 4,097 tokens; a chunk has 32 |
+| documents | a fifth of the tokens invalid, starts anywhere, in the middle of chunks |
+| decays 1e-6 and 0.9999 | each token, head and key draws one of the two |
+| one key | every key of a text the same unit vector, with beta 0.5, 0.9 and 1.9 |
+| 100 calls | the state carried over 100 calls of 1 to 64 tokens, gradients through all of them |
+"""
+
+
+def measure_operation(name: str, dtype: str) -> tuple[dict[str, tuple[float, float] | None], float]:
+    """One op family in one precision, in a process of its own."""
+    from tests.laws import operations
+
+    return operations.measure(name, dtype)
+
+
+def operations_table(rows: dict[str, dict[str, tuple[float, float] | None]], tolerance: float) -> list[str]:
+    columns = list(next(iter(rows.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, found in rows.items():
+        lines.append(f"| {name} | " + " | ".join(_cell(found[column], tolerance) for column in columns) + " |")
+    return lines
+
+
+def _cell(errors: tuple[float, float] | None, tolerance: float) -> str:
+    if errors is None:
+        return ""
+    text = " / ".join(f"{error:.0e}".replace("e-0", "e-") if error else "0" for error in errors)
+    return text if max(errors) < tolerance else f"**{text}**"
+
+
 def table(rows: list[tuple[str, dict[str, tuple[float, float] | None], list[str]]], tolerance: float) -> list[str]:
     lines = ["| | " + " | ".join((*COLUMNS, "alone")) + " |", "|---|" + "---|" * (len(COLUMNS) + 1)]
     for label, found, leaks in rows:
-        cells = []
-        for column in COLUMNS:
-            errors = found[column]
-            text = (
-                ""
-                if errors is None
-                else " / ".join(f"{error:.0e}".replace("e-0", "e-") if error else "0" for error in errors)
-            )
-            cells.append(f"**{text}**" if errors and not max(errors) < tolerance else text)
+        cells = [_cell(found[column], tolerance) for column in COLUMNS]
         lines.append(f"| {label} | " + " | ".join((*cells, "**leaks**" if leaks else "exact")) + " |")
     return lines

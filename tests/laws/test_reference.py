@@ -1,25 +1,25 @@
 """Mixers and operations against the papers' equations (`reference.py`): values in both precisions, gradients by
 differences."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from linearnexus.core.tokens import Tokens
+from linearnexus.mixers import configs
 from linearnexus.mixers.config import MixerConfig
-from linearnexus.mixers.configs import AttentionConfig, MambaConfig
+from linearnexus.ops import delta_rule, linear_attention
 from linearnexus.ops import selective_scan as scan_op
 from tests.laws import reference, subjects
 from tests.laws.law import TOLERANCE, error, floats, jit, precision, pulled, with_floats
 
 B, T, PREFIX = 3, 23, 8
-EPS = 1e-5  # of central differences in float64: both of its errors are then near 1e-10
-REFERENCES = (AttentionConfig, MambaConfig)
-EXAMPLES = {name: config for name, config in subjects.mixer_examples().items() if isinstance(config, REFERENCES)}
+EPS = 1e-6  # of central differences in float64: of their errors, one grows with it and one falls, both are below 1e-7
 
 
 @functools.cache
@@ -46,47 +46,22 @@ def prefixed(subject: Any, dtype: str, prefix: np.ndarray) -> Any:
     )
 
 
-def documents(valid: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return np.cumsum(starts)[valid] - int(starts[valid][0])
+def weights_of(params: Any) -> reference.Weights:
+    """A mixer's weights by the names of its fields; of a norm its scale."""
+    fields = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    return {
+        name: getattr(part, "scale", part)
+        for name, part in fields.items()
+        if part is not None and not isinstance(part, MixerConfig)
+    }
 
 
-def by_reference(
-    config: MixerConfig, params: Any, x: np.ndarray, state: Any, starts: np.ndarray, valid: np.ndarray
-) -> list[np.ndarray]:
-    """The outputs at the valid tokens of each row, by the papers' equations from the product's weights and state."""
-    inner, position, index = state
-    out = []
-    for b in range(len(x)):
-        document = documents(valid[b], starts[b])
-        fresh = bool(starts[b][valid[b]][0])
-        row = x[b][valid[b]]
-        if isinstance(config, MambaConfig):
-            tail, h = (
-                np.zeros_like(inner.tail[b]) if fresh else inner.tail[b],
-                np.zeros_like(inner.h[b]) if fresh else inner.h[b],
-            )
-            out.append(reference.mamba(official(params), row, document, tail, h.T)[0])
-        else:
-            weights = attention_weights(params)
-            slots = inner.k.shape[2]
-            last = [] if fresh else [i % slots for i in range(max(0, index[b] - slots), index[b])]
-            past = [(inner.k[b, :, slot], inner.v[b, :, slot]) for slot in last]
-            shape = (config.n_head, config.kv_heads, config.window, config.rope_theta)
-            out.append(
-                reference.attention(weights, row, document, past, *shape, position=0 if fresh else int(position[b]))
-            )
-    return out
+attention_weights = weights_of  # of an attention layer
 
 
-def attention_weights(params: Any) -> dict[str, np.ndarray]:
-    """The weights that an attention layer has, by name."""
-    weights = {name: getattr(params, name) for name in ("wq", "wk", "wv", "wo", "bq", "bk", "bv", "bo")}
-    weights |= {name: getattr(params, name).scale for name in ("q_norm", "k_norm") if getattr(params, name) is not None}
-    return {name: array for name, array in weights.items() if array is not None}
-
-
-def official(params: Any) -> dict[str, np.ndarray]:
+def official(params: Any) -> reference.Weights:
     """The product's Mamba weights under the official names and in the official layouts."""
+    norms = {"dt_layernorm": params.dt_norm, "b_layernorm": params.B_norm, "c_layernorm": params.C_norm}
     return {
         "in_proj.weight": params.w_in.T,
         "conv1d.weight": params.conv[::-1].T,
@@ -97,7 +72,109 @@ def official(params: Any) -> dict[str, np.ndarray]:
         "A_log": params.A_log.T,
         "D": params.D,
         "out_proj.weight": params.w_out.T,
+        **{f"{name}.weight": norm.scale for name, norm in norms.items() if norm is not None},
     }
+
+
+def official_mamba2(params: Any) -> reference.Weights:
+    """The same of Mamba-2."""
+    return {
+        "in_proj.weight": params.w_in.T,
+        "conv1d.weight": params.conv[::-1].T,
+        "conv1d.bias": params.conv_bias,
+        "dt_bias": params.dt_bias,
+        "A_log": params.A_log,
+        "D": params.D,
+        "norm.weight": params.norm.scale,
+        "out_proj.weight": params.w_out.T,
+    }
+
+
+class Row(NamedTuple):
+    """A row's valid tokens x [T,D], the number of each one's document, and the state before them: the mixer's own, and
+    how many tokens came before, in the document and in the row."""
+
+    x: np.ndarray
+    document: np.ndarray
+    state: Any
+    position: int
+    index: int
+
+
+def attention(config: configs.AttentionConfig, params: Any, row: Row) -> np.ndarray:
+    slots = row.state.k.shape[1]
+    last = [i % slots for i in range(max(0, row.index - slots), row.index)]
+    past = [(row.state.k[:, slot], row.state.v[:, slot]) for slot in last]
+    shape = (config.n_head, config.kv_heads, config.window, config.rope_theta)
+    return reference.attention(weights_of(params), row.x, row.document, past, *shape, position=row.position)
+
+
+def mamba(config: configs.MambaConfig, params: Any, row: Row) -> np.ndarray:
+    return reference.mamba(official(params), row.x, row.document, row.state.tail, row.state.h.T)[0]
+
+
+def mamba2(config: configs.Mamba2Config, params: Any, row: Row) -> np.ndarray:
+    before = (row.document, row.state.tail, row.state.S)
+    return reference.mamba2(official_mamba2(params), row.x, *before, config.n_group)
+
+
+def linear(config: configs.LinearAttentionConfig, params: Any, row: Row) -> np.ndarray:
+    S, z = row.state.S[..., :-1], row.state.S[..., -1]
+    return reference.linear_attention(weights_of(params), row.x, row.document, S, z, config.n_head)
+
+
+def retnet(config: configs.RetNetConfig, params: Any, row: Row) -> np.ndarray:
+    return reference.retnet(weights_of(params), row.x, row.document, row.state.S, row.position, config.n_head)
+
+
+def gla(config: configs.GLAConfig, params: Any, row: Row) -> np.ndarray:
+    shape = (config.n_head, config.gate_temperature)
+    return reference.gla(weights_of(params), row.x, row.document, row.state.S, *shape)
+
+
+def deltanet(config: configs.DeltaNetConfig, params: Any, row: Row) -> np.ndarray:
+    shape = (config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
+    return reference.deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
+
+
+def gated_deltanet(config: configs.GatedDeltaNetConfig, params: Any, row: Row) -> np.ndarray:
+    shape = (config.key_heads, config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
+    return reference.gated_deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
+
+
+def gated_conv(config: configs.GatedConvConfig, params: Any, row: Row) -> np.ndarray:
+    return reference.gated_conv(weights_of(params), row.x, row.document, row.state.tail)
+
+
+# A mixer that is registered and has a line here is tested in all its `examples()`; one without is not.
+REFERENCES: dict[type[MixerConfig], Callable[[Any, Any, Row], np.ndarray]] = {
+    configs.AttentionConfig: attention,
+    configs.MambaConfig: mamba,
+    configs.Mamba2Config: mamba2,
+    configs.LinearAttentionConfig: linear,
+    configs.RetNetConfig: retnet,
+    configs.GLAConfig: gla,
+    configs.DeltaNetConfig: deltanet,
+    configs.GatedDeltaNetConfig: gated_deltanet,
+    configs.GatedConvConfig: gated_conv,
+}
+EXAMPLES = {name: config for name, config in subjects.mixer_examples().items() if type(config) in REFERENCES}
+
+
+def by_reference(
+    config: MixerConfig, params: Any, x: np.ndarray, state: Any, starts: np.ndarray, valid: np.ndarray
+) -> list[np.ndarray]:
+    """The outputs at the valid tokens of each row, by the papers' equations from the product's weights and state."""
+    out = []
+    for b in range(len(x)):
+        begins = starts[b][valid[b]]
+        before = jax.tree.map(lambda leaf, b=b: leaf[b], state)
+        if begins[0]:  # nothing of the older text counts
+            before = jax.tree.map(np.zeros_like, before)
+        inner, position, index = before
+        row = Row(x[b][valid[b]], np.cumsum(begins), inner, int(position), int(index))
+        out.append(REFERENCES[type(config)](config, params, row))
+    return out
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -223,3 +300,137 @@ def test_the_selective_scans_slopes_with_extreme_steps(form: Callable[..., Any])
 
         want = (value(EPS) - value(-EPS)) / (2 * EPS)
         assert abs(float(np.vdot(slope, along)) - want) < 1e-6 * abs(want)
+
+
+class Case(NamedTuple):
+    """A call of an operation with a matrix state. `decay`: none, one a head or one a key. `beta`, for the delta rule:
+    all keys of a head are one unit vector and every write has this strength; None: unit keys and strengths at random.
+    `masks`: with padding and documents, or with neither."""
+
+    length: int
+    decay: Literal["none", "head", "key"]
+    heads: int
+    groups: int
+    beta: float | None = None
+    masks: bool = True
+
+
+MEMORIES = {
+    "linear 1 head": (linear_attention, Case(1, "head", 4, 2)),
+    "linear 31 none": (linear_attention, Case(31, "none", 3, 1)),
+    "linear 32 key plain": (linear_attention, Case(32, "key", 3, 3, masks=False)),
+    "linear 33 head": (linear_attention, Case(33, "head", 2, 2)),
+    "linear 77 head": (linear_attention, Case(77, "head", 4, 2)),
+    "linear 77 key": (linear_attention, Case(77, "key", 2, 2)),
+    "delta 1 key": (delta_rule, Case(1, "key", 2, 2)),
+    "delta 31 none": (delta_rule, Case(31, "none", 4, 2)),
+    "delta 32 none repeated 1.9 plain": (delta_rule, Case(32, "none", 3, 1, beta=1.9, masks=False)),
+    "delta 33 head": (delta_rule, Case(33, "head", 4, 2)),
+    "delta 33 none repeated 0.5": (delta_rule, Case(33, "none", 2, 2, beta=0.5)),
+    "delta 77 none repeated 0.9": (delta_rule, Case(77, "none", 2, 1, beta=0.9)),
+    "delta 77 head repeated 1.9": (delta_rule, Case(77, "head", 2, 1, beta=1.9)),
+    "delta 77 key": (delta_rule, Case(77, "key", 2, 2)),
+}
+RECURRENCES = {linear_attention: reference.linear_recurrence, delta_rule: reference.delta_recurrence}
+
+
+def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.ndarray, np.ndarray, Tokens]:
+    """The operation's arrays up to the state, both masks, and its tokens. Row 0 is one text; row 1 has holes and
+    documents in its middle; row 2 begins a document and another one near its end. A start at a hole does not count."""
+    op, case = MEMORIES[name]
+    rng = np.random.default_rng(9)
+    t, size_k, size_v = case.length, 4, 3
+    q, k = rng.standard_normal((2, B, t, case.groups, size_k))
+    if op is delta_rule:
+        k = k if case.beta is None else k[:, :1] + np.zeros_like(k)
+        k = k / np.linalg.norm(k, axis=-1, keepdims=True)
+    beta = rng.uniform(0, 2, (B, t, case.heads)) if case.beta is None else np.full((B, t, case.heads), case.beta)
+    size = {"none": 0, "head": 1, "key": size_k}[case.decay]
+    choices = [np.log(0.9999), np.log(0.9), np.log(1e-6), -1e5]  # the last: nothing is left
+    log_decay = rng.choice(choices, size=(B, t, case.heads, size), p=[0.6, 0.2, 0.1, 0.1])
+    parts = [q, k, rng.standard_normal((B, t, case.heads, size_v)), *([beta] if op is delta_rule else [])]
+    parts += [log_decay if size else None, rng.standard_normal((B, case.heads, size_k, size_v))]
+    valid = rng.random((B, t)) < 0.8
+    starts = rng.random((B, t)) < 0.3
+    starts &= ~valid
+    valid[0], starts[0] = True, False
+    if t > 1:
+        begin = [(1, t // 3), (1, t // 3 + 1), (1, t // 2), (2, 0), (2, t - 3)]
+        for place in begin:
+            valid[place] = starts[place] = True
+    else:
+        valid[1:, 0], starts[1:, 0] = (True, False), True
+    zeros = np.zeros((B, t), np.int32)
+    tokens = Tokens(valid, starts, zeros, zeros)
+    if not case.masks:
+        valid, starts, tokens = np.ones_like(valid), np.zeros_like(starts), Tokens(None, None, zeros, zeros)
+    return [None if part is None else part.astype(dtype) for part in parts], valid, starts, tokens
+
+
+def remembered(name: str, parts: list[Any], valid: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs (zero at invalid tokens) and the states after, by the paper's recurrence."""
+    op, case = MEMORIES[name]
+    *inputs, log_decay, state = (None if part is None else part.astype(np.float64) for part in parts)
+    decay = np.ones((B, case.length, case.heads, 1)) if log_decay is None else np.exp(log_decay)
+    y, after = np.zeros_like(inputs[2]), np.zeros_like(state)
+    for b in range(B):
+        real, begins = valid[b], starts[b][valid[b]]
+        S = np.zeros_like(state[b]) if begins[:1].any() else state[b]
+        row = (a[b][real] for a in (*inputs, decay))
+        y[b][real], after[b] = RECURRENCES[op](*row, np.cumsum(begins), S)
+    return y, after
+
+
+def by_steps(op: Any, parts: list[Any], tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+    """T steps in the form of one call; the step is compiled once."""
+    step, (*inputs, state), outputs = jit(op.step), parts, []
+    for t in range(inputs[0].shape[1]):
+        given, at = jax.tree.map(lambda a, t=t: a[:, t], (inputs, tokens))
+        y, state = step(*given, state, at)
+        outputs.append(np.asarray(y))
+    return np.stack(outputs, 1), np.asarray(state)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("form", ["chunked", "recurrent", "step"])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_matrix_memory_with_extreme_decays_and_repeated_keys(name: str, form: str, dtype: str) -> None:
+    """Outputs and final states. Catches a chunk that divides by a decay or subtracts sums of log-decays, one that
+    inverts I + A by a power series (it loses every digit when keys repeat), a token's own decay counted twice or not at
+    all, a chunk's end off by one, heads with the wrong group's keys, and a start at padding that clears the state."""
+    op, _ = MEMORIES[name]
+    with precision(dtype):
+        parts, valid, starts, tokens = memory_inputs(name, dtype)
+        y, after = by_steps(op, parts, tokens) if form == "step" else jit(getattr(op, form))(*parts, tokens)
+    want, end = remembered(name, parts, valid, starts)
+    assert np.isfinite(y).all()
+    assert error(np.asarray(y)[valid], want[valid]) < TOLERANCE[dtype]
+    assert error(np.asarray(after), end) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("form", ["chunked", "recurrent"])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_matrix_memorys_slopes_with_extreme_decays_and_repeated_keys(name: str, form: str) -> None:
+    """Every gradient against central differences of the recurrence. Catches a backward pass that gives NaN (0 * inf)
+    at masked pairs, loses the small decays, or leaks into invalid tokens and other documents."""
+    op, _ = MEMORIES[name]
+    rng = np.random.default_rng(10)
+    with precision("float64"):
+        parts, valid, starts, tokens = memory_inputs(name, "float64")
+        places = [i for i, part in enumerate(parts) if part is not None]
+        dy, dS = rng.standard_normal(parts[2].shape) * valid[..., None, None], rng.standard_normal(parts[-1].shape)
+
+        def pull(parts: Any, tokens: Tokens) -> Any:
+            return jax.vjp(lambda parts: getattr(op, form)(*parts, tokens), parts)[1]((dy, dS))[0]
+
+        slopes = jit(pull)(parts, tokens)
+    for place in places:
+        along = rng.standard_normal(parts[place].shape)
+
+        def value(eps: float, place: int = place, along: np.ndarray = along) -> float:
+            at = [part + eps * along if i == place else part for i, part in enumerate(parts)]
+            y, after = remembered(name, at, valid, starts)
+            return float(np.vdot(y, dy) + np.vdot(after, dS))
+
+        want = (value(EPS) - value(-EPS)) / (2 * EPS)
+        assert abs(float(np.vdot(slopes[place], along)) - want) < 1e-6 * abs(want), place
