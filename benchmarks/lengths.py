@@ -224,7 +224,7 @@ def plot(layers: dict[str, dict[str, list[float]]], path: Path) -> None:
         axis.set_xticks(LENGTHS, [f"{t // 1024}K" for t in LENGTHS])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=7, loc="upper left")
+    figure.legend(*axes[1].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 

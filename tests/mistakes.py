@@ -241,7 +241,6 @@ MISTAKES = (
     Mistake("Top-p of 0", "generate tiny the --top-p 0", ("top_p is 0", "above 0, up to 1"), on_run=True),
     Mistake("Top-p of 2", "generate tiny the --top-p 2", ("top_p is 2", "above 0, up to 1"), on_run=True),
     Mistake("A negative top-k", "generate tiny the --top-k -1", ("top_k is -1", "1 or more, or 0"), on_run=True),
-    Mistake("A negative seed", "generate tiny the --seed -1", ("seed is -1", "from 0"), on_run=True),
     Mistake("No tokens", "generate tiny the --max-tokens 0", ("max_tokens is 0", "1 or more"), on_run=True),
     Mistake("No candidates", "inspect tiny the --top 0", ("top is 0", "1 or more"), on_run=True),
     Mistake(

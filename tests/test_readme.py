@@ -48,6 +48,8 @@ def test_commands(tmp_path: Path, run_cli) -> None:
             arguments = shorter(arguments)
             if "--resume" not in arguments:
                 small = [word for word in SMALL if "mamba-nano" not in arguments or word not in ("--n-head", "2")]
+                if "--pattern" in arguments:  # it says the depth
+                    small = small[2:]
                 arguments += [*small, "--batch-size", "2", "--sequence-length", "32"]
         result = run_cli(*arguments, cwd=tmp_path)
         assert result.returncode == 0, (words, result.stdout, result.stderr)

@@ -36,7 +36,6 @@ class SamplingConfig:
                 0 < self.repetition_penalty < math.inf,
                 "it divides the scores of tokens already used, so give a number above 0: 1 is off, 1.1 is mild",
             ),
-            ("seed", 0 <= self.seed < 2**32, "give a whole number from 0 to 4294967295"),
         )
         for name, allowed, rule in rules:
             if not allowed:

@@ -8,6 +8,7 @@ import pytest
 from tests.laws import law, subjects
 
 MIXERS = subjects.mixer_examples()
+FIRST = {type(config): name for name, config in reversed(MIXERS.items())}  # an example of each mixer
 # Each mixer has its own test; of the presets, those that combine several, and one of each channel mixer.
 NANO = ["gpt-nano", "mamba-nano", "jamba-nano", "jamba-moe-nano"]
 PUBLISHED = ["gpt2-small", "mamba-130m"]  # each family's smallest
@@ -41,7 +42,7 @@ def test_a_mixer_obeys_the_law_when_its_cache_wraps(name: str) -> None:
     obey(laws, ["steps", "split", "packed"])
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", FIRST.values())
 def test_a_mixer_obeys_the_law_in_float32(name: str) -> None:
     """Catches a fast form that loses digits (differences of cumulative sums, products of decays) over many chunks."""
     obey(subjects.mixer_law(MIXERS[name], "float32", exact=False), ["steps", "training"])
