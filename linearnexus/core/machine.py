@@ -5,7 +5,6 @@ Look first at: `prepare`.
 """
 
 import ctypes
-import os
 import sys
 import tempfile
 import warnings
@@ -56,8 +55,6 @@ def cache_compilations(tell: Callable[[str], None]) -> None:
 
 
 def prepare(tell: Callable[[str], None] = warnings.warn) -> None:
-    """All of it, in its order. LAPACK gets one thread: its triangular solves are small, and its waiting threads would
-    take the cores from XLA's (a tenth of the delta rule's steps took 3 times as long on a busy machine)."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    """Both, in their order."""
     keep_heap()
     cache_compilations(tell)

@@ -17,8 +17,9 @@ Look first at: `step`, `recurrent`, `chunked`.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.tokens import Tokens
@@ -35,6 +36,7 @@ from linearnexus.ops.chunks import (
 )
 
 CHUNK = 32
+LEAF = 8  # rows that are substituted one by one
 
 
 def step(
@@ -80,7 +82,7 @@ def chunked(
     tokens: Tokens,
     size: int = CHUNK,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
-    """The same by matrix products and one triangular solve a chunk of `size` tokens."""
+    """The same by matrix products and one triangular system a chunk of `size` tokens."""
 
     def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
         q, k, v, beta, g = inputs
@@ -91,7 +93,7 @@ def chunked(
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
         among = beta * pair_weights(k, k, g, visible & ~jnp.eye(q.shape[2], dtype=bool)[None])
         wanted = beta * (v - chunk.read(keys) @ S)
-        corrections = lax.linalg.triangular_solve(among, wanted, left_side=True, lower=True, unit_diagonal=True)
+        corrections = solve(among, wanted)
         y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
@@ -100,3 +102,36 @@ def chunked(
     v, beta, log_decay = grouped(v, groups), grouped(beta, groups), grouped(log_decay, groups)
     y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size)
     return y, S.reshape(state.shape)
+
+
+@jax.custom_vjp
+def solve(below: Float[Array, "... C C"], b: Float[Array, "... C V"]) -> Float[Array, "... C V"]:
+    """x with (I + below) x = b, for `below` zero on and above the diagonal: by substitution, half after half.
+
+    Not LAPACK's: JAX 0.10.2 stands still for good when it is called in a scan on a CPU (docs/log.md).
+    """
+    c = below.shape[-1]
+    if c > LEAF:
+        half = c // 2
+        first = solve(below[..., :half, :half], b[..., :half, :])
+        rest = b[..., half:, :] - below[..., half:, :half] @ first
+        return jnp.concatenate([first, solve(below[..., half:, half:], rest)], axis=-2)
+    x = jnp.asarray(b)
+    for i in range(1, c):
+        x = x.at[..., i, :].add(-jnp.sum(below[..., i, :i, None] * x[..., :i, :], axis=-2))
+    return x
+
+
+def _solve_forward(below: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    x = solve(below, b)
+    return x, (below, x)
+
+
+def _solve_backward(saved: tuple[Array, Array], g_x: Array) -> tuple[Array, Array]:
+    """The transposed system is upper triangular: the same one with rows and columns in reverse."""
+    below, x = saved
+    g_b = jnp.flip(solve(jnp.flip(below.mT, (-2, -1)), jnp.flip(g_x, -2)), -2)
+    return -jnp.tril(g_b @ x.mT, -1), g_b
+
+
+solve.defvjp(_solve_forward, _solve_backward)
