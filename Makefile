@@ -3,19 +3,20 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PARITY = .venv-parity
+PEERS = .venv-peers
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench lengths minutes laws parity clean
+.PHONY: help quickstart test lint bench family lengths minutes laws parity clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
 	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
 	@echo "make lint         check format, style, types and imports"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
-	@echo "make parity       compare models with transformers (installs PyTorch into $(PARITY))"
-	@echo "make bench        measure the speed"
+	@echo "make parity       compare models with transformers (installs PyTorch into $(PEERS))"
+	@echo "make bench        race PyTorch, transformers and mamba.py (installs them into $(PEERS))"
+	@echo "make family       measure every mixer beside GPT: training, generation, compilation"
 	@echo "make lengths      measure every mixer's time and memory as texts grow"
 	@echo "make minutes      train every small preset for the same three minutes"
 	@echo "make clean        delete $(VENV), caches and builds; runs/ stays"
@@ -27,7 +28,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess" --temperature 0.5
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -38,12 +39,15 @@ lint: $(VENV)/.dev
 laws: $(VENV)/.dev
 	$(BIN)/python -m tests.laws $(ARGS)
 
-parity: $(PARITY)/.installed $(VENV)/.dev
-	$(PARITY)/bin/python -m tests.parity.make_golden --check
+parity: $(PEERS)/.installed $(VENV)/.dev
+	$(PEERS)/bin/python -m tests.parity.make_golden --check
 	$(BIN)/python -m pytest -q tests/test_parity.py
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.throughput $(ARGS)
+bench: $(PEERS)/.installed $(VENV)/.dev
+	$(BIN)/python -m benchmarks.race $(ARGS)
+
+family: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.family $(ARGS)
 
 lengths: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.lengths $(ARGS)
@@ -67,13 +71,14 @@ $(VENV)/.dev: pyproject.toml $(BIN)/python
 	@touch $(VENV)/.installed $@
 
 # On Linux the usual PyTorch brings CUDA along; PIP_EXTRA_INDEX_URL can name PyTorch's index of builds for the CPU alone.
-$(PARITY)/.installed: $(PARITY)/bin/python
-	@echo "Installing PyTorch and transformers into $(PARITY): 1.2 GB or more, once, a few minutes."
-	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check numpy safetensors torch==2.13.0 transformers==5.23.0
+$(PEERS)/.installed: $(PEERS)/bin/python
+	@echo "Installing PyTorch, transformers and mamba.py into $(PEERS): 1.2 GB or more, once, a few minutes."
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		numpy safetensors torch==2.13.0 transformers==5.23.0 mambapy==1.2.0
 	@touch $@
 
-$(PARITY)/bin/python:
-	@sh scripts/make_venv.sh "$(PYTHON)" "$(PARITY)"
+$(PEERS)/bin/python:
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(PEERS)"
 
 # A link to a Python that is gone counts as missing, so the environment is made again.
 $(BIN)/python:

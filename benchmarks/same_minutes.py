@@ -3,8 +3,8 @@
     make minutes
     python -m benchmarks.same_minutes --write docs/same_minutes.md
 
-Two optimizers at their default settings: Muon for `--minutes`, AdamW for `--adamw-minutes`. With `--results FILE` each
-training is kept there, and those that it has are not run again.
+Two optimizers at their default settings, Muon and AdamW, for `--minutes` each. With `--results FILE` each training is
+kept there, and those that it has are not run again.
 """
 
 import argparse
@@ -91,8 +91,7 @@ class Results:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.same_minutes", description="The same minutes for all.")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of Muon")
-    parser.add_argument("--adamw-minutes", type=float, default=1.0, help="of AdamW")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
     parser.add_argument("--only", nargs="*", metavar="PRESET")
     parser.add_argument("--write", type=Path, metavar="FILE")
     parser.add_argument("--results", type=Path, metavar="FILE", help="keep trainings there; go on from it")
@@ -109,7 +108,7 @@ def main() -> None:
     results = Results(options.results)
     with ThreadPoolExecutor(len(available)) as pool:
         muon = [pool.submit(results.get, name, "muon", options.minutes, cores) for name in names]
-        adamw = [pool.submit(results.get, name, "adamw", options.adamw_minutes, cores) for name in names]
+        adamw = [pool.submit(results.get, name, "adamw", options.minutes, cores) for name in names]
         rows = [(name, a.result(), b.result()) for name, a, b in zip(names, muon, adamw, strict=True)]
     lines = [
         "# Every small preset, the same minutes",
@@ -118,9 +117,9 @@ def main() -> None:
         f"{version('jax')},",
         f"one core of {len(available)} each (CPU, {platform.machine()}).",
         "",
-        "`stories`, one token a character, 16 x 128 characters a step, all settings at their defaults: Muon for "
-        f"{options.minutes:g} minutes,",
-        f"AdamW for {options.adamw_minutes:g}. Losses are of the validation split; the speed is the median of the run.",
+        "`stories`, one token a character, 16 x 128 characters a step, all settings at their defaults: "
+        f"{options.minutes:g} minutes of Muon,",
+        "and as many of AdamW. Losses are of the validation split; the speed is the median of Muon's run.",
         "A loss tells what a minute buys, not what a token does: a faster model sees more text.",
         "",
         "| preset | tokens/s | steps | loss at step 0 | loss | largest gradient | AdamW: steps | loss | gradient |",

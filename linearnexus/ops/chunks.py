@@ -162,20 +162,34 @@ def pair_weights(
 def _keywise(
     q: Float[Array, "B G C K"], k: Float[Array, "B G C K"], log_decay: Float[Array, "B G C K"]
 ) -> Float[Array, "B G C C"]:
-    """The causal pairs under a decay for each key, by halves: what the second half reads of the first passes the
-    middle, so both factors `exp(sums to and from the middle)` are at most 1 and the pairs are one matrix product."""
-    c = q.shape[2]
-    if c <= LEAF:
-        columns = jnp.where(jnp.tril(jnp.ones((c, c), bool), -1)[:, :, None], log_decay[:, :, :, None], 0)
-        sums = jnp.einsum("ti,bgisk->bgtsk", jnp.tril(_ones(log_decay)), columns, precision=EXACT)
-        return jnp.einsum("bgtk,bgsk,bgtsk->bgts", q, k, jnp.exp(sums))
-    half = c // 2
-    first, second = (slice(None), slice(None), slice(half)), (slice(None), slice(None), slice(half, None))
-    left, right = (_keywise(q[part], k[part], log_decay[part]) for part in (first, second))
-    reads, writes = q[second] * decay_in(log_decay[second]), k[first] * decay_out(log_decay[first])
-    across = jnp.einsum("bgtk,bgsk->bgts", reads, writes)
-    top = jnp.pad(left, ((0, 0), (0, 0), (0, 0), (0, c - half)))
-    return jnp.concatenate([top, jnp.concatenate([across, right], axis=-1)], axis=-2)
+    """The causal pairs under a decay for each key: blocks of LEAF tokens pair by pair, then two neighbours become one
+    block, again and again. What a second half reads of the first passes the middle, so both factors `exp(sums to and
+    from the middle)` are at most 1 and the pairs are one matrix product."""
+    batch, c, size = q.shape[:2], q.shape[2], LEAF
+    while size < c:
+        size *= 2
+    q, k, log_decay = (jnp.pad(x, ((0, 0), (0, 0), (0, size - c), (0, 0))) for x in (q, k, log_decay))
+
+    def blocks(x: Array, size: int) -> Array:
+        """[B, G, C, K] -> [B, G, C / size, size, K]"""
+        return x.reshape(*batch, -1, size, x.shape[-1])
+
+    def half(x: Array, which: int, size: int) -> Array:
+        """The first or second half of each block of twice the size."""
+        return blocks(x, size)[:, :, which::2]
+
+    g = blocks(log_decay, LEAF)
+    columns = jnp.where(jnp.tril(jnp.ones((LEAF, LEAF), bool), -1)[:, :, None], g[..., None, :], 0)
+    sums = jnp.einsum("ti,bgnisk->bgntsk", jnp.tril(_ones(g)), columns, precision=EXACT)
+    scores = jnp.einsum("bgntk,bgnsk,bgntsk->bgnts", blocks(q, LEAF), blocks(k, LEAF), jnp.exp(sums))
+    while (size := scores.shape[-1]) < q.shape[2]:
+        reads = half(q, 1, size) * decay_in(half(log_decay, 1, size))
+        writes = half(k, 0, size) * decay_out(half(log_decay, 0, size))
+        across = jnp.einsum("bgntk,bgnsk->bgnts", reads, writes)
+        left, right = scores[:, :, ::2], scores[:, :, 1::2]
+        top = jnp.pad(left, ((0, 0),) * 4 + ((0, size),))
+        scores = jnp.concatenate([top, jnp.concatenate([across, right], axis=-1)], axis=-2)
+    return scores[:, :, 0, :c, :c]
 
 
 def _sums(log_decay: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Array, "... C X"]:

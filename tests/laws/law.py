@@ -373,6 +373,27 @@ class Law:
             gradients += [error(*pair) for pair in zip(got.dstate, self._wanted_dstate(layout), strict=True)]
         return {"values": max(values), "gradients": max(gradients)}
 
+    def rounding(self, exact: "Law") -> dict[str, float]:
+        """What rounding alone does: the largest errors of the documents alone, in one call, against the same function
+        of the same numbers in float64. `exact`: the law of the same subject in float64; it takes over the numbers."""
+
+        def wide(x: Any) -> Any:
+            return np.asarray(x, "float64") if np.asarray(x).dtype.kind == "f" else x
+
+        leaves, shape = jax.tree.leaves(self.params), jax.tree.structure(exact.params)
+        with precision("float64"):
+            exact.params = jax.device_put(jax.tree.unflatten(shape, map(wide, leaves)))
+        exact.states, exact._draws = jax.tree.map(wide, (self.states, self._draws))
+        exact._references = {}
+        values, gradients = [0.0], [0.0]
+        for (doc, ends), got in self._references.items():
+            want = exact.reference(doc, ends)
+            values += [error(*pair) for pair in zip(got.y + got.state, want.y + want.state, strict=True)]
+            largest = max(float(np.abs(leaf).max()) for leaf in want.dparams)
+            gradients += [error(*pair, largest) for pair in zip(got.dparams, want.dparams, strict=True)]
+            gradients += [error(*pair) for pair in zip(got.dx + got.dstate, want.dx + want.dstate, strict=True)]
+        return {"values": max(values), "gradients": max(gradients)}
+
     def _wanted_dstate(self, layout: Layout) -> list[np.ndarray]:
         """The gradient of each row's initial state: its first document's, or zero where that begins fresh."""
         rows = []

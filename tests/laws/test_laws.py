@@ -9,9 +9,9 @@ from tests.laws import law, subjects
 
 MIXERS = subjects.mixer_examples()
 FIRST = {type(config): name for name, config in reversed(MIXERS.items())}  # an example of each mixer
-# Each mixer has its own test; of the presets, those that combine several, and one of each channel mixer.
-NANO = ["gpt-nano", "mamba-nano", "jamba-nano", "jamba-moe-nano"]
-PUBLISHED = ["gpt2-small", "mamba-130m"]  # each family's smallest
+# Mixers have their own tests; of the presets, one with a single mixer and one with several.
+NANO = ["gpt-nano", "jamba-nano"]
+PUBLISHED = ["gpt2-small"]
 
 
 def obey(laws: law.Law, names: list[str] | None = None) -> None:
@@ -26,9 +26,9 @@ def obey(laws: law.Law, names: list[str] | None = None) -> None:
 def test_a_mixer_obeys_the_law(name: str) -> None:
     """Values, final states and gradients in float64, where every mistake shows: a state that padding touches, a
     position or a convolution that runs over a document's border, a cache slot too few, a state that a call and a step
-    leave different."""
-    laws = subjects.mixer_law(MIXERS[name], "float64")
-    obey(laws)
+    leave different. Packed calls, with padding anywhere and cut into calls and steps, imply the other properties."""
+    laws = subjects.mixer_law(MIXERS[name], "float64", exact=False)
+    obey(laws, ["steps", "packed"])
     assert not laws.leaks()
 
 
@@ -44,8 +44,9 @@ def test_a_mixer_obeys_the_law_when_its_cache_wraps(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIRST.values())
 def test_a_mixer_obeys_the_law_in_float32(name: str) -> None:
-    """Catches a fast form that loses digits (differences of cumulative sums, products of decays) over many chunks."""
-    obey(subjects.mixer_law(MIXERS[name], "float32", exact=False), ["steps", "training"])
+    """Calls without a state, over many chunks: catches a fast form that loses digits (differences of cumulative sums,
+    products of decays)."""
+    obey(subjects.mixer_law(MIXERS[name], "float32", exact=False), ["training"])
 
 
 @pytest.mark.parametrize("name", NANO)
@@ -53,14 +54,14 @@ def test_a_preset_obeys_the_law(name: str) -> None:
     """The whole model, one period and a layer: positions counted over calls and documents, every layer's state in its
     place."""
     laws = subjects.model_law(name, "float64", up_to=0)
-    obey(laws, ["steps", "packed", "training"])
+    obey(laws, ["steps", "packed"])
     assert not laws.leaks()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_preset_obeys_the_law(name: str) -> None:
     """At true width: catches what only learned positions, biases or wide sums in float32 show."""
-    obey(subjects.model_law(name, "float32"), ["steps", "training"])
+    obey(subjects.model_law(name, "float32"), ["training"])
 
 
 def test_the_law_finds_a_broken_state() -> None:

@@ -1,0 +1,69 @@
+"""LinearNexus's side: the training step and the generator that the command line uses.
+
+Look first at: `build`.
+"""
+
+from linearnexus.core.machine import prepare
+
+prepare()  # as the command line does, before JAX is imported
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks.race.worker import Unit, serve  # noqa: E402
+from benchmarks.race.works import Work  # noqa: E402
+from linearnexus.generation.config import SamplingConfig  # noqa: E402
+from linearnexus.generation.engine import Generator  # noqa: E402
+from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
+from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig  # noqa: E402
+from linearnexus.models.presets import pure  # noqa: E402
+from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
+from linearnexus.training.config import TrainConfig  # noqa: E402
+from linearnexus.training.step import init_state, train_step  # noqa: E402
+
+
+def model_config(work: Work) -> ModelConfig:
+    if work.architecture == "gpt":
+        block = BlockConfig(AttentionConfig(n_head=work.heads, rope_theta=None), MLPConfig())
+        norm, positions = LayerNormConfig(bias=False), work.length + 1
+        return ModelConfig((block,), work.n_layer, work.width, work.vocab_size, norm, positions)
+    mixer = MambaConfig() if work.architecture == "mamba" else Mamba2Config(state_size=64)
+    return pure(mixer, work.n_layer, work.width, work.vocab_size)
+
+
+def build(work: Work, side: str) -> Unit:
+    config = TrainConfig(
+        model=model_config(work),
+        batch_size=work.batch,
+        sequence_length=work.length,
+        optimizer="adamw",
+        learning_rate=1e-3,
+    )
+    state = init_state(config)
+    if work.kind == "training":
+        ids = np.random.default_rng(0).integers(0, work.vocab_size, (1, work.batch, work.length + 1)).astype(np.int32)
+        inputs, targets, rate = ids[:, :, :-1], ids[:, :, 1:], jnp.float32(1e-3)
+
+        def step() -> int:
+            nonlocal state
+            state, metrics = train_step(state, inputs, targets, rate, config)
+            assert np.isfinite(metrics["loss"])  # waits, as the peers do
+            return inputs.size
+
+        return step
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + work.vocab_size)))
+    generator = Generator(state.model, CharTokenizer(letters), context_length=work.length + 1)
+    prompts, sampling = [letters[1]] * work.batch, SamplingConfig(temperature=0.8, top_k=50, top_p=0.95)
+
+    def write() -> int:
+        texts = generator.generate(prompts, work.length, sampling)
+        assert all(len(text.tokens) == work.length for text in texts)
+        return work.batch * work.length
+
+    return write
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    serve(build)
