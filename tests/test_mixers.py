@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linearnexus.core.errors import UserError
-from linearnexus.core.layers import linear
+from linearnexus.core.layers import Dropout, linear
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
@@ -384,6 +384,44 @@ def test_a_long_window_in_blocks_is_the_window(window: int, cut: int, documents:
             assert error(np.asarray(got[0])[seen], np.asarray(want[0])[seen]) < 1e-12
             for one, right in zip(got[1], want[1], strict=True):
                 assert error(np.asarray(one), np.asarray(right)) < 1e-12
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("kept", [True, False], ids=["weights kept", "weights computed again"])
+def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against differentiating the same blocks written with `attend`: three blocks, the last one short, grouped heads,
+    documents and padding, and each block's own dropout."""
+    if not kept:
+        monkeypatch.setattr(op, "LONG", 1)
+    rng = np.random.default_rng(0)
+    with precision("float64"):
+        t = 2 * op.MIN_BLOCK + 5
+        q, k, v, dy = (rng.standard_normal((B, t, heads, 4)) for heads in (4, 2, 2, 4))
+        valid, starts = (jnp.asarray(rng.random((B, t)) < share) for share in (0.9, 0.05))
+        tokens = count_tokens((B, t), valid, starts, None, None)[0]
+        dropout = Dropout(jax.random.key(3), rate) if rate else None
+        visible = op.visibility(tokens, None)
+
+        def blocks(q: Any, k: Any, v: Any) -> Any:
+            k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+            outputs = []
+            for number, start in enumerate(range(0, t, op.MIN_BLOCK)):
+                end = min(start + op.MIN_BLOCK, t)
+                own = None if dropout is None else dropout.fold(number)
+                seen = visible[:, start:end, :end]
+                outputs.append(op.attend(q[:, start:end], k[:, :, :end], v[:, :, :end], seen, own))
+            return jnp.concatenate(outputs, axis=1)
+
+        def pulled(function: Any) -> Any:
+            y, pull = jax.vjp(function, q, k, v)
+            return y, *pull(dy * np.asarray(valid)[..., None, None])
+
+        got = pulled(lambda q, k, v: op.causal_attention(q, k, v, tokens, None, dropout))
+        want = pulled(blocks)
+        seen = np.asarray(valid)
+        assert error(np.asarray(got[0])[seen], np.asarray(want[0])[seen]) < 1e-12
+        for one, right in zip(got[1:], want[1:], strict=True):
+            assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 11])

@@ -1,7 +1,7 @@
 """One side of a race, a process that works only in its turns: commands come in as lines of JSON, answers go out so.
 
     {"work": i, "side": name} -> {"first": seconds, "second": seconds}     builds it and does two units of it
-    {"seconds": s}            -> {"tokens": n, "seconds": s}                a turn: units until `s` seconds are over
+    {"seconds": s}            -> {"tokens": n, "seconds": s}                a turn: a unit, then timed ones for s seconds
     {}                        -> {"base": MiB, "peak": MiB}                 resident memory, before the work and at most
 
 Look first at: `serve`.
@@ -39,6 +39,7 @@ def serve(build: Callable[[Work, str], Unit]) -> None:
                 times.append(time.perf_counter())
             answer = {"first": times[1] - times[0], "second": times[2] - times[1]}
         elif "seconds" in command and unit is not None:
+            unit()  # not timed: systems take back the memory of a process that waits
             tokens, begin = 0, time.perf_counter()
             while (seconds := time.perf_counter() - begin) < command["seconds"]:
                 tokens += unit()

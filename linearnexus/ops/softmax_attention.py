@@ -107,17 +107,80 @@ def causal_attention(
     t = q.shape[1]
     if window is not None and t > 2 * max(window, MIN_BLOCK):
         return _banded(q, k, v, None, tokens, window, dropout)
-    keys, values = _heads_first(k), _heads_first(v)
+    low, high = _range(tokens, window, slice(None))
+    sight = (low, high, _key_index(tokens, slice(None)))
+    grouped = (q / math.sqrt(q.shape[-1])).reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1])
+    y = _by_blocks(grouped.transpose(0, 2, 3, 1, 4), _heads_first(k), _heads_first(v), sight, dropout)
+    return y.transpose(0, 3, 1, 2, 4).reshape(*q.shape[:-1], v.shape[-1])
+
+
+@jax.custom_vjp
+def _by_blocks(
+    q: Float[Array, "B G R T K"],
+    k: Float[Array, "B G T K"],
+    v: Float[Array, "B G T V"],
+    sight: tuple[Array, Array, Array],
+    dropout: Dropout | None,
+) -> Float[Array, "B G R T V"]:
+    """The blocks of queries one after another. The backward pass keeps the weights of up to LONG tokens and computes
+    those of longer texts again; it never transposes a block of weights. (1 to 5% of a GPT's step, docs/log.md.)"""
+    return _by_blocks_forward(q, k, v, sight, dropout)[0]
+
+
+def _by_blocks_forward(q: Array, k: Array, v: Array, sight: Any, dropout: Dropout | None) -> tuple[Array, Any]:
+    outputs, kept = [], []
+    for number, (start, end) in enumerate(_blocks(q.shape[3])):
+        weights = _block_weights(q, k, sight, start, end)
+        kept.append(weights if q.shape[3] <= LONG else None)
+        dropped = drop(weights, _dropout_of(dropout, number), 0).astype(v.dtype)
+        outputs.append(jnp.einsum("bgrts,bgsv->bgrtv", dropped, v[:, :, :end]))
+    y = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
+    return y, (q, k, v, sight, dropout, y, kept)
+
+
+def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, None, None]:
+    """The softmax's slope: ds = w (dw - sum of dw w), where that sum is dy . y (Dao et al. 2022, equation 4). Dropout
+    is its own transpose."""
+    q, k, v, sight, dropout, y, kept = saved
+    if kept[0] is None:  # the barrier: XLA would find the same weights in the forward pass, and keep them
+        q, k, v, dy = jax.lax.optimization_barrier((q, k, v, dy))
+    inner = jnp.sum(at_least_float32(dy) * at_least_float32(y), axis=-1, keepdims=True)
+    dq = []
+    dk, dv = (jnp.zeros((*x.shape[:2], x.shape[3], x.shape[2]), x.dtype) for x in (k, v))  # [B, G, K, T]
+    for number, (start, end) in enumerate(_blocks(q.shape[3])):
+        weights = _block_weights(q, k, sight, start, end) if kept[number] is None else kept[number]
+        own = _dropout_of(dropout, number)
+        dy_block = dy[:, :, :, start:end]
+        dw = at_least_float32(jnp.einsum("bgrtv,bgsv->bgrts", dy_block, v[:, :, :end]))
+        ds = (weights * (drop(dw, own, 0) - inner[:, :, :, start:end])).astype(q.dtype)
+        dq.append(jnp.einsum("bgrts,bgsk->bgrtk", ds, k[:, :, :end]))
+        dk = dk.at[..., :end].add(jnp.einsum("bgrtk,bgrts->bgks", q[:, :, :, start:end], ds))
+        dropped = drop(weights, own, 0).astype(v.dtype)
+        dv = dv.at[..., :end].add(jnp.einsum("bgrtv,bgrts->bgvs", dy_block, dropped))
+    return jnp.concatenate(dq, axis=3), dk.mT, dv.mT, None, None
+
+
+_by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
+
+
+def _blocks(t: int) -> list[tuple[int, int]]:
+    """Where each block of queries starts and ends."""
     block = max(MIN_BLOCK, -(-t // BLOCKS))
-    outputs = []
-    for number, start in enumerate(range(0, t, block)):
-        end = min(start + block, t)
-        low, high = _range(tokens, window, slice(start, end))
-        visible = _visible(low, high, _key_index(tokens, slice(end)))
-        drop_block = None if dropout is None else dropout.fold(number)
-        one = jax.checkpoint(attend) if t > LONG else attend
-        outputs.append(one(q[:, start:end], keys[:, :, :end], values[:, :, :end], visible, drop_block))
-    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
+    return [(start, min(start + block, t)) for start in range(0, t, block)]
+
+
+def _block_weights(
+    q: Float[Array, "B G R T K"], k: Float[Array, "B G T K"], sight: tuple[Array, Array, Array], start: int, end: int
+) -> Float[Array, "B G R t s"]:
+    """The softmax of queries start ... end over the keys up to their end, in float32 or wider."""
+    low, high, index = sight
+    visible = _visible(low[:, start:end], high[:, start:end], index[:, :end])[:, None, None]
+    scores = at_least_float32(jnp.einsum("bgrtk,bgsk->bgrts", q[:, :, :, start:end], k[:, :, :end]))
+    return jax.nn.softmax(jnp.where(visible, scores, -1e30), axis=-1)
+
+
+def _dropout_of(dropout: Dropout | None, number: int) -> Dropout | None:
+    return None if dropout is None else dropout.fold(number)
 
 
 def extend_attention(
