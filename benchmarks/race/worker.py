@@ -1,7 +1,7 @@
 """One side of a race, a process that works only in its turns: commands come in as lines of JSON, answers go out so.
 
     {"work": i, "side": name} -> {"first": seconds, "second": seconds}     builds it and does two units of it
-    {"seconds": s}            -> {"tokens": n, "seconds": s}                a turn: a unit, then timed ones for s seconds
+    {"seconds": s}            -> {"tokens": n, "seconds": s}                a turn: a unit, then timed ones for `s` s
     {}                        -> {"base": MiB, "peak": MiB}                 resident memory, before the work and at most
 
 Look first at: `serve`.
