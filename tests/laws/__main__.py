@@ -1,7 +1,7 @@
 """Measures the law for every mixer and every preset, in both precisions, and prints the errors as Markdown.
 
     python -m tests.laws                          all of it: several minutes on two cores
-    python -m tests.laws --only mamba             rows whose name has that text
+    python -m tests.laws --only mamba gla         rows whose name has one of these texts
     python -m tests.laws --write docs/laws.md     also into a file
 
 Exits with 1 if any error is above the law's tolerance (and above rounding, which is then measured too).
@@ -25,7 +25,7 @@ def main() -> int:
         prog="python -m tests.laws", description="Measure every mixer's and preset's errors."
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables there too")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this text")
+    parser.add_argument("--only", nargs="*", default=[""], metavar="TEXT", help="rows whose name has one of these")
     options = parser.parse_args()
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -39,9 +39,13 @@ def main() -> int:
     names = [("mixer", name) for name in subjects.mixer_examples()] + [
         ("preset", name) for name in subjects.presets.PRESETS
     ]
-    names = [(kind, name) for kind, name in names if options.only in name]
+
+    def wanted(name: str) -> bool:
+        return any(text in name for text in options.only)
+
+    names = [(kind, name) for kind, name in names if wanted(name)]
     jobs = [(kind, name, dtype) for kind, name in names for dtype in law.TOLERANCE]
-    families = [(name, dtype) for name in operations.FAMILIES for dtype in law.TOLERANCE if options.only in name]
+    families = [(name, dtype) for name in operations.FAMILIES for dtype in law.TOLERANCE if wanted(name)]
     begin = time.perf_counter()
     results = {}
     # spawned, not forked: JAX has threads; a fresh process a job, so that compiled code is freed
@@ -59,7 +63,7 @@ def main() -> int:
         extreme = {family: future.result()[0] for family, future in extremes.items()}
 
     lines = [TEXT]
-    command = "python -m tests.laws" + (f" --only {options.only}" if options.only else "")
+    command = "python -m tests.laws" + (f" --only {' '.join(options.only)}" if any(options.only) else "")
     lines.append(
         f"`{command}`, Python {platform.python_version()}, JAX {jax.__version__}, CPU ({platform.machine()}), "
         f"{cores} cores, {dt.date.today().isoformat()}, {(time.perf_counter() - begin) / 60:.1f} minutes."
