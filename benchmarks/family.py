@@ -95,8 +95,8 @@ def generation(position: int) -> dict[str, float]:
         config = dataclasses.replace(preset(name), vocab_size=65)
         model = jax.jit(lambda: LanguageModel.init(config, jax.random.key(0)))()
         state = fresh(model, 1, 2 * POSITIONS[-1] if position == POSITIONS[-1] else 2 * STEPS + POSITIONS[0])
-        here = jnp.full(1, position, jnp.int32)
-        state = dataclasses.replace(state, position=here, index=here.copy())
+        here = np.full(1, position, np.int32)  # on the host: decoding gives its buffers up
+        state = dataclasses.replace(state, position=jnp.asarray(here), index=jnp.asarray(here))
         progress = Progress(state, jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32), jnp.int32(0), None)
         chosen = settings(SamplingConfig(temperature=0.8, top_k=50, top_p=0.95))
 
@@ -104,7 +104,7 @@ def generation(position: int) -> dict[str, float]:
             nonlocal progress
             progress, tokens = decode(model, progress, chosen, np.int32(STEPS), 65)
             jax.block_until_ready(tokens)
-            again = dataclasses.replace(progress.state, position=here.copy(), index=here.copy())
+            again = dataclasses.replace(progress.state, position=jnp.asarray(here), index=jnp.asarray(here))
             progress = dataclasses.replace(progress, state=again)
 
         return write

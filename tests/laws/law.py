@@ -383,15 +383,18 @@ class Law:
         leaves, shape = jax.tree.leaves(self.params), jax.tree.structure(exact.params)
         with precision("float64"):
             exact.params = jax.device_put(jax.tree.unflatten(shape, map(wide, leaves)))
-        exact.states, exact._draws = jax.tree.map(wide, (self.states, self._draws))
+        exact.states = jax.tree.map(wide, self.states)
+        exact._draws = {name: jax.tree.map(wide, drawn) for name, drawn in self._draws.items()}
         exact._references = {}
-        values, gradients = [0.0], [0.0]
+        values = [0.0]
+        totals = [[0.0 for _ in leaves] for _ in range(2)]  # here and in float64: gradients of all documents together
         for (doc, ends), got in self._references.items():
             want = exact.reference(doc, ends)
             values += [error(*pair) for pair in zip(got.y + got.state, want.y + want.state, strict=True)]
-            largest = max(float(np.abs(leaf).max()) for leaf in want.dparams)
-            gradients += [error(*pair, largest) for pair in zip(got.dparams, want.dparams, strict=True)]
-            gradients += [error(*pair) for pair in zip(got.dx + got.dstate, want.dx + want.dstate, strict=True)]
+            for total, one in zip(totals, (got, want), strict=True):
+                total[:] = [sum_ + leaf for sum_, leaf in zip(total, one.dparams, strict=True)]
+        largest = max(float(np.abs(leaf).max()) for leaf in totals[1])
+        gradients = [error(*pair, largest) for pair in zip(*totals, strict=True)]
         return {"values": max(values), "gradients": max(gradients)}
 
     def _wanted_dstate(self, layout: Layout) -> list[np.ndarray]:

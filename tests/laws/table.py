@@ -27,10 +27,10 @@ error of outputs and final states, then that of the gradients (of parameters, in
 A preset larger than the nano ones has its own width, one period of its layers and one more, and a vocabulary of 97; of
 it, the three columns that imply most of the others are measured.
 
-A bold number is above the tolerance and above the row's "rounding": how far the document alone, in one call, is from
-the same function of the same numbers in float64. It is measured where a number is above the tolerance. A norm over
-a head's output (RetNet, GLA) or a state's input (Jamba with experts) can multiply rounding by 1 / sqrt(eps) = 300
-where what it normalises is nearly zero, as at the first token of a document, whichever way the tokens are fed.
+A bold number is above the tolerance and above twice the row's "rounding" (both sides round): how far documents alone, in
+one call, are from the same function of the same numbers in float64. It is measured where a number is above the
+tolerance. A norm over a head's output (RetNet, GLA) or a state's input (Jamba with experts) can multiply rounding by
+1 / sqrt(eps) = 300 where what it normalises is nearly zero, as at the first token of a document.
 """
 
 
@@ -99,9 +99,9 @@ def operations_table(rows: dict[str, dict[str, tuple[float, float] | None]], tol
 
 
 def allowed(found: dict[str, tuple[float, float] | None], tolerance: float) -> tuple[float, float]:
-    """The largest errors of values and gradients that a row may have: the tolerance, or its own rounding."""
+    """The largest errors of values and gradients that a row may have: the tolerance, or twice its own rounding."""
     values, gradients = found.get("rounding") or (0.0, 0.0)
-    return max(values, tolerance), max(gradients, tolerance)
+    return max(2 * values, tolerance), max(2 * gradients, tolerance)
 
 
 def within(errors: tuple[float, float], limits: tuple[float, float]) -> bool:
