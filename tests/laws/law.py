@@ -387,7 +387,7 @@ class Law:
         exact._draws = {name: jax.tree.map(wide, drawn) for name, drawn in self._draws.items()}
         exact._references = {}
         values = [0.0]
-        totals = [[0.0 for _ in leaves] for _ in range(2)]  # here and in float64: gradients of all documents together
+        totals: list[list[Any]] = [[0.0 for _ in leaves] for _ in range(2)]  # gradients of all documents, in both
         for (doc, ends), got in self._references.items():
             want = exact.reference(doc, ends)
             values += [error(*pair) for pair in zip(got.y + got.state, want.y + want.state, strict=True)]

@@ -27,8 +27,8 @@ error of outputs and final states, then that of the gradients (of parameters, in
 A preset larger than the nano ones has its own width, one period of its layers and one more, and a vocabulary of 97; of
 it, the three columns that imply most of the others are measured.
 
-A bold number is above the tolerance and above twice the row's "rounding" (both sides round): how far documents alone, in
-one call, are from the same function of the same numbers in float64. It is measured where a number is above the
+A bold number is above the tolerance and above twice the row's "rounding" (both sides round): how far documents alone,
+in one call, are from the same function of the same numbers in float64. It is measured where a number is above the
 tolerance. A norm over a head's output (RetNet, GLA) or a state's input (Jamba with experts) can multiply rounding by
 1 / sqrt(eps) = 300 where what it normalises is nearly zero, as at the first token of a document.
 """
