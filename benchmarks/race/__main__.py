@@ -1,6 +1,6 @@
 """Races LinearNexus against its peers: all sides in turns on the same work, ratios of tokens a second.
 
-    make bench                        all of it: about half an hour on two cores
+    make bench                        all of it
     make bench ARGS="--only mamba"    works whose name has that text
     python -m benchmarks.race --results FILE --write benchmarks     README.md and race.svg there, results kept in FILE
 
@@ -15,40 +15,44 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.race.report import write
+from benchmarks.race.report import OURS, pairs, write
 from benchmarks.race.works import WORKS
 
 PEERS = Path(".venv-peers/bin/python")
 SECONDS, ROUNDS = 2.0, 7
-OURS = "LinearNexus"
 
 
 class Side:
-    """A worker process."""
+    """A worker process, with empty caches of compiled programs in `folder`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: str) -> None:
         module = "jax_side" if name == OURS else "torch_side"
         python = sys.executable if name == OURS else str(PEERS)
-        self.name = name
-        self.process = subprocess.Popen(
-            [python, "-m", f"benchmarks.race.{module}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        self.name, self.log = name, Path(folder, f"{name}.log")
+        with self.log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [python, "-m", f"benchmarks.race.{module}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "LINEARNEXUS_CACHE": folder, "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"},
+            )
 
     def ask(self, **command: Any) -> dict[str, float]:
         assert self.process.stdin is not None and self.process.stdout is not None
         print(json.dumps(command), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self.name} ended with exit status {self.process.wait()} at {command}")
+            status = self.process.wait()
+            said = self.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{self.name} ended with exit status {status} at {command}: {said}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -60,7 +64,8 @@ class Side:
 def race(number: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Tokens a second of each side in each round, first and second unit, and memory."""
     work = WORKS[number]
-    sides = [Side(name) for name in (OURS, *work.peers)]
+    caches = tempfile.TemporaryDirectory()
+    sides = [Side(name, caches.name) for name in (OURS, *work.peers)]
     try:
         found: dict[str, Any] = {side.name: side.ask(work=number, side=side.name) for side in sides}
         for side in sides:
@@ -75,6 +80,7 @@ def race(number: int, rounds: int, seconds: float) -> dict[str, Any]:
     finally:
         for side in sides:
             side.close()
+        caches.cleanup()
 
 
 def limits() -> dict[str, float]:
@@ -101,12 +107,11 @@ def main() -> None:
         before, found, after = limits(), race(number, options.rounds, options.seconds), limits()
         found["limits"] = {key: max(before[key], after[key]) for key in before}
         results.setdefault("works", {})[work.name] = found
-        ours = found[OURS]["speeds"]
         for peer in work.peers:
-            pairs = [a / b for a, b in zip(ours, found[peer]["speeds"], strict=True)]
+            ratios = pairs(found, peer)
             print(
-                f"{work.name}: {statistics.median(ours):,.0f} tokens/s, "
-                f"{statistics.median(pairs):.2f} times {peer} ({min(pairs):.2f} to {max(pairs):.2f})",
+                f"{work.name}: {statistics.median(found[OURS]['speeds']):,.0f} tokens/s, "
+                f"{statistics.median(ratios):.2f} times {peer} ({min(ratios):.2f} to {max(ratios):.2f})",
                 flush=True,
             )
         if options.results:

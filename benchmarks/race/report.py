@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.race.works import WORKS, Work
 
+OURS = "LinearNexus"
 TEXT = """# LinearNexus against its peers
 
 Tokens a second on the same machine in the same minutes, in float32. Each side is a process of its own, and they work in
@@ -18,7 +19,7 @@ through `torch.compile`; transformers and mamba.py are as installed (neither has
 
 Training is whole steps (forward, backward, clipping, AdamW), waiting for each loss. Generation samples with temperature
 0.8, top-k 50 and top-p 0.95 through the product's own `generate`. Memory is what the process held at most, beyond what
-it held before the work; "first" is the first unit of work, compilation included.
+it held before the work; "first" is the first unit of work, compilation included, with empty caches.
 """
 
 
@@ -33,8 +34,9 @@ def weight_bytes(work: Work) -> float:
     return 4 * (12 * work.n_layer * work.width**2 + work.vocab_size * work.width)
 
 
-def pairs(found: dict[str, Any], ours: str, peer: str) -> list[float]:
-    return [a / b for a, b in zip(found[ours]["speeds"], found[peer]["speeds"], strict=True)]
+def pairs(found: dict[str, Any], peer: str) -> list[float]:
+    """Our tokens a second over the peer's, round by round."""
+    return [a / b for a, b in zip(found[OURS]["speeds"], found[peer]["speeds"], strict=True)]
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
@@ -46,10 +48,10 @@ def write(folder: Path, results: dict[str, Any]) -> None:
         found = results["works"].get(work.name)
         if found is None:
             continue
-        ours = found["LinearNexus"]
+        ours = found[OURS]
         speed = statistics.median(ours["speeds"])
         for place, peer in enumerate(work.peers):
-            ratios = pairs(found, "LinearNexus", peer)
+            ratios = pairs(found, peer)
             bars.append((f"{work.name}: {peer}", statistics.median(ratios), min(ratios), max(ratios)))
             cells = [
                 "" if place else work.name,
