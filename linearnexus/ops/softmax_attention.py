@@ -130,10 +130,10 @@ def _by_blocks(
 def _by_blocks_forward(q: Array, k: Array, v: Array, sight: Any, dropout: Dropout | None) -> tuple[Array, Any]:
     outputs, kept = [], []
     for number, (start, end) in enumerate(_blocks(q.shape[3])):
-        weights = _block_weights(q, k, sight, start, end)
-        kept.append(weights if q.shape[3] <= LONG else None)
+        weights, total = _block_weights(q, k, sight, start, end)
+        kept.append((weights, total) if q.shape[3] <= LONG else None)
         dropped = drop(weights, _dropout_of(dropout, number), 0).astype(v.dtype)
-        outputs.append(jnp.einsum("bgrts,bgsv->bgrtv", dropped, v[:, :, :end]))
+        outputs.append(jnp.einsum("bgrts,bgsv->bgrtv", dropped, v[:, :, :end]) / total.astype(v.dtype))
     y = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
     return y, (q, k, v, sight, dropout, y, kept)
 
@@ -148,11 +148,11 @@ def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, Non
     dq = []
     dk, dv = (jnp.zeros((*x.shape[:2], x.shape[3], x.shape[2]), x.dtype) for x in (k, v))  # [B, G, K, T]
     for number, (start, end) in enumerate(_blocks(q.shape[3])):
-        weights = _block_weights(q, k, sight, start, end) if kept[number] is None else kept[number]
+        weights, total = _block_weights(q, k, sight, start, end) if kept[number] is None else kept[number]
         own = _dropout_of(dropout, number)
-        dy_block = dy[:, :, :, start:end]
+        dy_block = dy[:, :, :, start:end] / total.astype(dy.dtype)
         dw = at_least_float32(jnp.einsum("bgrtv,bgsv->bgrts", dy_block, v[:, :, :end]))
-        ds = (weights * (drop(dw, own, 0) - inner[:, :, :, start:end])).astype(q.dtype)
+        ds = (weights * (drop(dw, own, 0) - inner[:, :, :, start:end] / total)).astype(q.dtype)
         dq.append(jnp.einsum("bgrts,bgsk->bgrtk", ds, k[:, :, :end]))
         dk = dk.at[..., :end].add(jnp.einsum("bgrtk,bgrts->bgks", q[:, :, :, start:end], ds))
         dropped = drop(weights, own, 0).astype(v.dtype)
@@ -171,12 +171,15 @@ def _blocks(t: int) -> list[tuple[int, int]]:
 
 def _block_weights(
     q: Float[Array, "B G R T K"], k: Float[Array, "B G T K"], sight: tuple[Array, Array, Array], start: int, end: int
-) -> Float[Array, "B G R t s"]:
-    """The softmax of queries start ... end over the keys up to their end, in float32 or wider."""
+) -> tuple[Float[Array, "B G R t s"], Float[Array, "B G R t 1"]]:
+    """The softmax of queries start ... end over the keys up to their end, in float32 or wider: its numerators and their
+    sum. Dividing what they are multiplied with saves a pass over the weights (2 to 4% of a layer of attention)."""
     low, high, index = sight
     visible = _visible(low[:, start:end], high[:, start:end], index[:, :end])[:, None, None]
     scores = at_least_float32(jnp.einsum("bgrtk,bgsk->bgrts", q[:, :, :, start:end], k[:, :, :end]))
-    return jax.nn.softmax(jnp.where(visible, scores, -1e30), axis=-1)
+    scores = jnp.where(visible, scores, -1e30)
+    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    return weights, jnp.sum(weights, axis=-1, keepdims=True)
 
 
 def _dropout_of(dropout: Dropout | None, number: int) -> Dropout | None:
