@@ -166,6 +166,41 @@ MISTAKES = (
         ("Could not download", "--data stories"),
         environment=OFFLINE,
     ),
+    # tokenizers
+    Mistake("A misspelt tokenizer", "train gpt-nano --tokenizer gtp2", ("'gtp2'", "did you mean 'gpt2'?")),
+    Mistake(
+        "A vocabulary smaller than the bytes",
+        "train gpt-nano --tokenizer bpe:100",
+        ("'bpe:100'", "from 257", "bpe:4096"),
+    ),
+    Mistake(
+        "A tokenizer file that is not there",
+        "train gpt-nano --tokenizer mine.json",
+        ("no tokenizer file 'mine.json'", "gpt2"),
+    ),
+    Mistake(
+        "A damaged tokenizer.json",
+        "train gpt-nano --tokenizer mine.json",
+        ("'mine.json' is not a tokenizer file", "take it again"),
+        writes("mine.json", '{"model": {"type": "BPE", "vocab": 5}}'),
+    ),
+    Mistake(
+        "GPT-4's tokenizer without a network",
+        "train gpt-nano --tokenizer cl100k",
+        ("Could not download the table of the tokenizer cl100k", "gpt2, bpe"),
+        environment={**OFFLINE, "TIKTOKEN_CACHE_DIR": None},
+    ),
+    Mistake(
+        "A text that no word of occurs twice",
+        "tokenizer train poem.txt --kind word",
+        ("No word of the text occurs 2 times", "--tokenizer byte"),
+        writes("poem.txt", "no word twice"),
+    ),
+    Mistake(
+        "A tokenizer file that is there already",
+        "tokenizer train cats.txt --output cats.txt",
+        ("cats.txt exists", "another --output"),
+    ),
     # words
     Mistake("A misspelt verb", "trian gpt-nano", ("'trian'", "did you mean 'train'?")),
     Mistake("A misspelt preset", "train gpt-naon", ("'gpt-naon'", "did you mean 'gpt-nano'?")),

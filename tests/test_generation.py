@@ -25,7 +25,7 @@ from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import override
-from linearnexus.tokenizers import ByteTokenizer, CharTokenizer
+from linearnexus.tokenizers import ByteTokenizer, CharTokenizer, TiktokenTokenizer, WordTokenizer
 
 CHARS = CharTokenizer("\n" + string.ascii_lowercase + " .")  # W = 29
 GREEDY = SamplingConfig(temperature=0)
@@ -218,6 +218,18 @@ def test_characters_of_several_bytes_are_never_split():
     assert cut.add(ids) == "na\u00efve \ufffd"
     overlapping = engine._Row("", CHARS, ("abcd", "bc"), 9)
     assert "".join(overlapping.add([token]) for token in CHARS.encode("xabcabcd")) == "xa"
+
+
+def test_text_ends_at_the_end_token():
+    """The token of the end is no text; what a stop string held back is given, half a character is shown."""
+    words = WordTokenizer((" a", " b"))
+    row = engine._Row("", words, (" b <",), 9)
+    assert row.add([2, 3]) + row.add([words.end_token, 2]) == " a b"
+    assert row.generation() == engine.Generation("", " a b", (2, 3, 1), "stop")
+    gpt2 = TiktokenTokenizer("gpt2")
+    row = engine._Row("", gpt2, (), 9)
+    assert row.add([*gpt2.encode("\N{GRINNING FACE}")[:1], gpt2.end_token]) == "\ufffd"
+    assert row.finish_reason == "stop"
 
 
 # --- Programs and memory ----------------------------------------------------------------------------------------------

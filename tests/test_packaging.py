@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-HEAVY = {"jax", "jaxlib", "optax", "scipy", "matplotlib"}
+HEAVY = {"jax", "jaxlib", "optax", "scipy", "matplotlib", "tiktoken", "tokenizers"}
 
 
 def imported(*arguments: str) -> tuple[set[str], str]:
@@ -53,6 +53,7 @@ def test_wheel_carries_every_file_of_the_package(wheel: zipfile.ZipFile) -> None
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == {path.relative_to(ROOT).as_posix() for path in files}
     assert "linearnexus/py.typed" in packed
+    assert {f"linearnexus/tokenizers/data/{name}" for name in ("gpt2_vocab.bpe.xz", "LICENSE.gpt2")} <= packed
 
 
 def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:

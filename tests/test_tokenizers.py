@@ -1,6 +1,7 @@
 """Text to ids and back without loss, a sentence for what has no id, and streams that never show half a character."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from linearnexus import tokenizers
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers import ByteTokenizer, CharTokenizer
+from linearnexus.models.presets import preset
+from linearnexus.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, TiktokenTokenizer, WordTokenizer
+from linearnexus.training.config import TrainConfig
 
 LETTERS = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
 
@@ -130,8 +133,47 @@ def test_character_tokenizers_need_distinct_characters() -> None:
 def test_build_knows_the_names() -> None:
     assert tokenizers.build("char", "banana") == CharTokenizer("abn")
     assert tokenizers.build("byte", "banana") == ByteTokenizer()
-    with pytest.raises(UserError, match="no tokenizer named 'bytes'; did you mean 'byte'"):
-        tokenizers.build("bytes", "banana")
+    assert tokenizers.build("word", " a b a b") == WordTokenizer((" a", " b"))
+    assert tokenizers.build("word:3", " a b a b a") == WordTokenizer((" a",))
+    assert tokenizers.build("bpe:258", "abab") == BPETokenizer((("a", "b"),))
+    assert tokenizers.build("gpt2", "") == TiktokenTokenizer("gpt2")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("bytes", "no tokenizer named 'bytes'; did you mean 'byte'"),
+        ("bep:4096", "no tokenizer named 'bep'; did you mean 'bpe'"),
+        ("hugging_face", "no tokenizer named 'hugging_face'; known: bpe, byte, char"),
+        ("", "no tokenizer named ''; known: bpe, byte, char"),
+        ("tests", "no tokenizer named 'tests'; for the file or folder, write ./tests"),
+        ("bpe:256", "a whole number from 257, such as bpe:4096"),
+        ("bpe:", "a whole number from 257"),
+        ("word:many", "a whole number from 3"),
+        ("bpe:-1", "a whole number from 257"),
+        ("bpe:\N{SUPERSCRIPT TWO}", "a whole number from 257"),
+        ("gpt2:5", "the vocabulary of gpt2 has no size to choose; write gpt2"),
+    ],
+)
+def test_a_wrong_spec_is_named(spec: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        tokenizers.check(spec)
+    assert said in str(caught.value)
+    with pytest.raises(UserError, match=re.escape(said)):
+        TrainConfig(model=preset("gpt-nano"), tokenizer=spec)
+
+
+def test_the_path_of_a_run_is_not_looked_at_again() -> None:
+    """A run keeps its tokenizer, so its config is good when the file that it came from is gone."""
+    assert TrainConfig(model=preset("gpt-nano"), tokenizer="gone/tokenizer.json").tokenizer == "gone/tokenizer.json"
+    with pytest.raises(UserError, match=r"no tokenizer file 'gone/tokenizer.json'; give the path"):
+        tokenizers.build("gone/tokenizer.json", "")
+
+
+@pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()])
+def test_letters_and_bytes_have_no_special_tokens(tokenizer: tokenizers.Tokenizer) -> None:
+    assert tokenizer.special_tokens == {} and tokenizer.end_token is None
+    assert isinstance(tokenizer, tokenizers.Tokenizer)
 
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharTokenizer('\n"\\ab\N{SNOWMAN}\N{GRINNING FACE}\ud800')])
@@ -154,6 +196,17 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(tokenizer: tokenizers.Tokeniz
         (b'{"kind": "char"}', "no 'characters'"),
         (b'{"kind": "char", "characters": 5}', '"characters" is not text'),
         (b'{"kind": "char", "characters": "aa"}', "distinct"),
+        (b'{"kind": "word", "words": [1]}', '"words" is not a list of text'),
+        (b'{"kind": "word", "words": [" a", " a"]}', "distinct"),
+        (b'{"kind": "word", "words": ["<unk>"]}', "distinct"),
+        (b'{"kind": "bpe"}', "no 'merges'"),
+        (b'{"kind": "bpe", "merges": [["a", "b"]]}', '"merges" is not a list of pairs'),
+        (b'{"kind": "bpe", "merges": ["a b c"]}', '"merges" is not a list of pairs'),
+        (b'{"kind": "bpe", "merges": ["a bc"]}', "\"merges\" joins 'bc', which is no token before it"),
+        (b'{"kind": "bpe", "merges": 5}', "not a tokenizer file"),
+        (b'{"kind": "hugging_face"}', "no 'content'"),
+        (b'{"kind": "hugging_face", "content": "{}", "end": null, "chat_template": null}', "cannot read it"),
+        (b'{"model": {}}', "the tokenizers library cannot read it"),
     ],
 )
 def test_a_broken_file_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -166,10 +219,10 @@ def test_a_broken_file_is_named(content: bytes, reason: str, tmp_path: Path) -> 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "tokenizer.json", tmp_path):
+    for path in (tmp_path / "tokenizer.json", tmp_path):  # a folder stands for the file in it
         with pytest.raises(UserError) as caught:
             tokenizers.load(path)
-        assert f"'{path}'" in str(caught.value)
+        assert f"'{tmp_path / 'tokenizer.json'}'" in str(caught.value)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

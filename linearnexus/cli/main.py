@@ -12,6 +12,7 @@ VERBS = {
     "generate": "let a trained model write",
     "inspect": "see how a model reads a prompt and what it would write next, before and after sampling",
     "info": "see how a preset or a run is built, and what it costs",
+    "tokenizer": "train a tokenizer, or see how tokenizers cut a text",
 }
 HELP = """\
 LinearNexus trains, runs, compares and explains language models.

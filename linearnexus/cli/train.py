@@ -18,6 +18,7 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
 from linearnexus.data.corpora import CORPORA, load_corpus
 from linearnexus.models.presets import PRESETS
+from linearnexus.tokenizers import TRAINED, build, check
 from linearnexus.training.config import TrainSettings
 from linearnexus.training.recipes import base_config, continued, with_options
 from linearnexus.training.run_folder import find, read_config
@@ -75,8 +76,12 @@ def main(arguments: list[str]) -> None:
     # A mistake is told before JAX is imported.
     if folder is not None:
         continued(base, changes, folder)
-    elif (config := with_options(base, changes)).data not in CORPORA:
-        load_corpus(config.data)
+    else:
+        config = with_options(base, changes)
+        if check(config.tokenizer)[0] not in TRAINED:
+            build(config.tokenizer, "")
+        if config.data not in CORPORA:
+            load_corpus(config.data)
     prepare(warn)
     from linearnexus import api
     from linearnexus.training.loop import Interrupted

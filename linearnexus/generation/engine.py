@@ -39,8 +39,8 @@ PACE = 0.05  # seconds that a decode call should take, so that text appears smoo
 class Generation:
     prompt: str
     text: str  # what follows the prompt, cut before the stop string
-    tokens: tuple[int, ...]  # all that were generated, those of the stop string too
-    finish_reason: str  # "length": max_tokens were generated; "stop": a stop string
+    tokens: tuple[int, ...]  # all that were generated, those of the stop string and the end token too
+    finish_reason: str  # "length": max_tokens were generated; "stop": a stop string, or the tokenizer's end token
 
 
 @module
@@ -140,14 +140,19 @@ class Generator:
 
     def encode(self, prompt: str) -> list[int]:
         """The ids of a prompt; an empty one starts a new line. Raises UserError for text that has no ids."""
-        if prompt:
-            return self.tokenizer.encode(prompt)
+        ids = []
         try:
-            return self.tokenizer.encode("\n")
+            ids = self.tokenizer.encode(prompt or "\n")
         except UserError:
+            if prompt:
+                raise
+        if not ids:
             raise UserError(
-                "The prompt is empty, and this model knows no new line to start from; give at least one character."
-            ) from None
+                "The prompt holds no token; give at least one word."
+                if prompt
+                else "The prompt is empty, and this model knows no new line to start from; give at least one character."
+            )
+        return ids
 
     def room(self, prompt: str, wish: int) -> int:
         """`wish` tokens, or as many as still fit behind the prompt where learned positions end before."""
@@ -250,7 +255,7 @@ class _Row:
         self.tokens: list[int] = []
         self.pieces: list[str] = []
         self.finish_reason: str | None = None
-        self._stream = tokenizer.stream()
+        self._stream, self._end = tokenizer.stream(), tokenizer.end_token
         self._held = ""  # text that may turn out to begin a stop string
 
     def add(self, tokens: list[int]) -> str:
@@ -260,13 +265,14 @@ class _Row:
             if self.finish_reason is not None:
                 break
             self.tokens.append(token)
-            last = len(self.tokens) == self.max_tokens
-            self._held += self._stream.add(token) + (self._stream.finish() if last else "")
+            end = token == self._end  # the document is over; this token is no text
+            last = end or len(self.tokens) == self.max_tokens
+            self._held += ("" if end else self._stream.add(token)) + (self._stream.finish() if last else "")
             stops = [place for text in self.stop if (place := self._held.find(text)) >= 0]
             if stops:
                 self.finish_reason, sure = "stop", min(stops)
             elif last:
-                self.finish_reason, sure = "length", len(self._held)
+                self.finish_reason, sure = "stop" if end else "length", len(self._held)
             else:  # all but the longest end that may begin a stop string
                 begun = (n for text in self.stop for n in range(1, len(text)) if self._held.endswith(text[:n]))
                 sure = len(self._held) - max(begun, default=0)

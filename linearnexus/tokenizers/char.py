@@ -3,10 +3,10 @@
 Look first at: `CharTokenizer.train` (the whole vocabulary), `encode_array` (one table look-up), `_unknown` (the error).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
@@ -19,6 +19,8 @@ class CharTokenizer:
     """The id of a character is its place in `characters`, which must be distinct."""
 
     characters: str
+    special_tokens: ClassVar[Mapping[str, int]] = {}
+    end_token: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if not self.characters:

@@ -11,6 +11,7 @@ from typing import Literal
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.models.config import ModelConfig
+from linearnexus.tokenizers import check as check_tokenizer
 
 Optimizer = Literal["adamw", "muon", "sophia", "lion"]
 DEFAULT_STEPS = 2000
@@ -23,7 +24,9 @@ class TrainSettings:
     """Everything but the model. The comments are what the command line says of each option."""
 
     data: str = "stories"  # stories, python-docs, shakespeare, or a text file, a folder, a glob
-    tokenizer: Literal["char", "byte"] = "char"  # what a token is: a character of the text, or a byte of any text
+    tokenizer: str = (
+        "char"  # char, byte, word, bpe (bpe:8192: the vocabulary), gpt2, cl100k, o200k, or a tokenizer.json
+    )
     validation_fraction: float = 0.1  # the last part of the text, never trained on
     sequence_length: int = 128  # tokens of context, T
     batch_size: int = 16  # sequences in a step, B
@@ -100,6 +103,7 @@ class TrainConfig(TrainSettings):
         for name, allowed, rule in rules:
             if not allowed:
                 raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
+        check_tokenizer(self.tokenizer)
         table = self.model.learned_positions
         if table and self.sequence_length > table:
             raise UserError(

@@ -124,12 +124,9 @@ class _Loop:
         """A prompt that the tokenizer cannot encode, or too long for the model, is told before the run begins."""
         if self.config.sample_tokens:
             prompt = self.config.sample_prompt or "\n"
-            if prompt == "\n":  # the default suits every text that has lines; others begin with their first character
-                try:
-                    self.tokenizer.encode(prompt)
-                except UserError:
-                    prompt = self.tokenizer.decode([int(self.train_ids[0])])
-                    self.config = dataclasses.replace(self.config, sample_prompt=prompt)
+            if prompt == "\n" and not self._knows(prompt):  # a text without lines: begin with its first token
+                prompt = self.tokenizer.decode([int(self.train_ids[0])])
+                self.config = dataclasses.replace(self.config, sample_prompt=prompt)
             if self._sample_tokens(prompt) < 1:
                 raise UserError(
                     f"sample_prompt has {len(self.tokenizer.encode(prompt))} tokens, and this model has "
@@ -349,6 +346,13 @@ class _Loop:
 
     def _over_time(self) -> bool:
         return self.config.max_minutes is not None and self._elapsed() > 60 * OVERTIME * self.config.max_minutes
+
+    def _knows(self, text: str) -> bool:
+        """Does the tokenizer give the text back? Some have no id for a new line, an unknown one, or none at all."""
+        try:
+            return self.tokenizer.decode(self.tokenizer.encode(text)) == text
+        except UserError:
+            return False
 
     def _sample_tokens(self, prompt: str) -> int:
         """Tokens of a sample: learned positions may leave room for fewer than are asked for."""

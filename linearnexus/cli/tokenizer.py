@@ -1,0 +1,147 @@
+"""`linearnexus tokenizer train CORPUS` and `linearnexus tokenizer show TEXT`: make a vocabulary, look at tokens.
+
+linearnexus tokenizer train stories --kind bpe --vocab-size 4096 --output stories.json
+linearnexus tokenizer show "Hello, world!" --tokenizers char bpe gpt2
+linearnexus tokenizer show
+
+Look first at: `train`, `show`, `tokens_of`.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from linearnexus.cli.parse import parse
+from linearnexus.core.errors import UserError, unknown
+from linearnexus.data.corpora import load_corpus
+from linearnexus.tokenizers import NAMES, TRAINED, CharTokenizer, Tokenizer, build, check, is_path, save
+from linearnexus.tokenizers.byte_pieces import BytePieces
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+HELP = """\
+linearnexus tokenizer train CORPUS   train a tokenizer on a text, and save it
+linearnexus tokenizer show [TEXT]    see how tokenizers cut a text
+
+linearnexus tokenizer train --help and show --help tell their options.
+"""
+TRAIN = (
+    "Train a tokenizer on a corpus (stories, python-docs, shakespeare, or a text file, a folder, a glob) and save it."
+)
+SHOW = """Show how tokenizers cut a text: tokens with their ids, vocabulary sizes, bytes per token. Without a text: the
+concept guide's examples."""
+COLOURS = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
+GUIDE = "Hello, world!"
+LETTERS = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
+SAMPLE = 2_000_000  # characters of a corpus that `show` trains on: a second
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    corpus: tyro.conf.Positional[str]  # stories, python-docs, shakespeare, or a text file, a folder, a glob
+    kind: Literal["bpe", "word", "char"] = "bpe"  # what a token is: a piece of a word, a word, a character
+    vocab_size: int | None = None  # tokens to learn at most; None: 4,096 (bpe) or 20,000 (word)
+    output: str = "tokenizer.json"  # the new file
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    text: tyro.conf.Positional[str] = ""  # the text to cut
+    tokenizers: tuple[str, ...] = ("char", "byte", "word", "bpe", "gpt2")  # also cl100k, o200k, bpe:1024, files
+    data: str = "stories"  # what char, word and bpe are trained on
+
+
+def main(arguments: list[str]) -> None:
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("--help", "-h", "help"):
+        print(HELP, end="")
+    elif verb == "train":
+        train(parse(TrainOptions, arguments[1:], "tokenizer train", TRAIN))
+    elif verb == "show":
+        show(parse(ShowOptions, arguments[1:], "tokenizer show", SHOW))
+    else:
+        raise unknown("command of tokenizer", verb, ("train", "show"))
+
+
+def train(options: TrainOptions) -> None:
+    spec = options.kind if options.vocab_size is None else f"{options.kind}:{options.vocab_size}"
+    check(spec)
+    if os.path.lexists(options.output):
+        raise UserError(f"{options.output} exists; choose another --output, or delete it.")
+    corpus = load_corpus(options.corpus)
+    began = time.perf_counter()
+    tokenizer = build(spec, corpus.text)
+    seconds = time.perf_counter() - began
+    save(tokenizer, options.output)
+    ids, size = tokenizer.encode_array(corpus.text), len(corpus.text.encode())
+    print(
+        f"{options.kind}: {tokenizer.vocab_size:,} tokens, learned from {size:,} bytes in {seconds:.1f} s. "
+        f"{corpus.name} is {len(ids):,} of these tokens, {size / len(ids):.2f} bytes a token."
+    )
+    path = options.output if is_path(options.output) else f"./{options.output}"
+    print(f"Saved as {options.output}. Train with it: linearnexus train --tokenizer {path} --data {options.corpus}")
+
+
+def show(options: ShowOptions) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not options.tokenizers:
+        raise UserError(f"--tokenizers names none; give one or more of: {', '.join(NAMES)}, or the path of a file.")
+    learning = [spec for spec in options.tokenizers if check(spec)[0] in TRAINED]
+    corpus = load_corpus(options.data).text[:SAMPLE] if learning else ""
+    rows: list[tuple[str, Tokenizer, str]] = [] if options.text else [("char (a to z)", LETTERS, "hello")]
+    rows += [(spec, build(spec, corpus), options.text or GUIDE) for spec in options.tokenizers]
+    console = Console(highlight=False)
+    table = Table(show_lines=True) if console.is_terminal else Table(box=None)
+    table.add_column("tokenizer")
+    for column in ("vocabulary", "tokens", "bytes per token"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("tokens and their ids")
+    width = console.width - max(9, *(len(name) for name, _, _ in rows)) - len("vocabularytokensbytes per token") - 16
+    for name, tokenizer, text in rows:
+        try:
+            tokens = tokens_of(tokenizer, text)
+        except UserError as error:  # a character that the tokenizer has not learned
+            table.add_row(name, f"{tokenizer.vocab_size:,}", "-", "-", _coloured([(str(error).split(": ")[0], "")], 0))
+            continue
+        rate = f"{len(text.encode()) / len(tokens):.2f}" if tokens else "-"
+        table.add_row(name, f"{tokenizer.vocab_size:,}", str(len(tokens)), rate, _coloured(tokens, width))
+    console.print(table)
+    if learning:
+        console.print(f"{', '.join(learning)}: vocabulary learned from {options.data} ({len(corpus):,} characters).")
+    if not options.text:
+        console.print('See your own text: linearnexus tokenizer show "..."')
+
+
+def tokens_of(tokenizer: Tokenizer, text: str) -> list[tuple[str, str]]:
+    """Each token in quotes and its id; half a character as its bytes."""
+    found = []
+    for token in tokenizer.encode(text):
+        shown = repr(tokenizer.decode([token]))
+        if "\ufffd" in shown and isinstance(tokenizer, BytePieces):
+            shown = repr(tokenizer.pieces[token])[1:]
+        found.append((shown, str(token)))
+    return found
+
+
+def _coloured(tokens: list[tuple[str, str]], width: int) -> "Text":
+    """The tokens in lines of at most `width` characters: a token has spaces, at which rich would break it."""
+    from rich.text import Text
+
+    lines = Text()
+    used = 0
+    for place, (shown, token) in enumerate(tokens):
+        size = Text(shown).cell_len + len(token) + 3
+        if used and used + size > width + 2:  # the last two spaces may stand out
+            lines.rstrip()
+            lines.append("\n")
+            used = 0
+        lines.append(shown, COLOURS[place % len(COLOURS)] if token else "").append(f" {token}  ", "dim")
+        used += size
+    lines.rstrip()
+    return lines
