@@ -66,7 +66,7 @@ $(VENV)/.installed: pyproject.toml $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(BIN)/python
-	@echo "Installing LinearNexus and its development tools into $(VENV): about 750 MB, once, a minute or two."
+	@echo "Installing LinearNexus and its development tools into $(VENV): about 900 MB, once, a minute or two."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $(VENV)/.installed $@
 

@@ -83,6 +83,25 @@ def replaces(name: str, old: str, new: str) -> Callable[[Path], None]:
     return prepare
 
 
+def prepares(spoil: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Makes the folder tokens, and spoils it."""
+
+    def prepare(folder: Path) -> None:
+        texts = folder / "texts.jsonl"
+        texts.write_text("".join(f'{{"text": "{line} {n}"}}\n' for n, line in enumerate(TEXT.splitlines())))
+        done = linearnexus("data prepare texts.jsonl --output tokens", folder)
+        assert done.returncode == 0, done.stderr
+        spoil(folder / "tokens")
+
+    return prepare
+
+
+def flip(path: Path) -> None:
+    """Changes a bit of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
 def cuts(*steps: int) -> Callable[[Path], None]:
     """Cuts the weights of checkpoints short."""
 
@@ -200,6 +219,82 @@ MISTAKES = (
         "A tokenizer file that is there already",
         "tokenizer train cats.txt --output cats.txt",
         ("cats.txt exists", "another --output"),
+    ),
+    # prepared data
+    Mistake(
+        "Preparing without an output", "data prepare cats.txt", ("--output is missing", "SOURCE... --output FOLDER")
+    ),
+    Mistake(
+        "Preparing one document",
+        "data prepare cats.txt --output tokens",
+        ("All of the 1 documents fell to", "--separator", "for a blank line"),
+    ),
+    Mistake(
+        "Preparing JSON lines of other fields",
+        "data prepare x.jsonl --output tokens",
+        ("'x.jsonl' is no text in line 1", "fields that are text: body", "--text-field"),
+        writes("x.jsonl", '{"body": "a cat", "id": 7}\n'),
+    ),
+    Mistake(
+        "Mixed encodings",
+        "data prepare cats.txt latin.txt --output tokens",
+        ("'latin.txt' is no text (byte 3 is 0xE9", "iconv", "--skip-bad"),
+        writes("latin.txt", b"caf\xe9 au lait\n"),
+    ),
+    Mistake(
+        "NUL bytes",
+        "data prepare cats.txt nul.txt --output tokens",
+        ("'nul.txt' is no text (byte 5 is 0", "--skip-bad"),
+        writes("nul.txt", b"a cat\0\n"),
+    ),
+    Mistake(
+        "An output that holds something else",
+        "data prepare cats.txt --output texts",
+        ("texts is not empty", "another --output"),
+        writes("texts/a.txt", "a"),
+    ),
+    Mistake("A misspelt action", "data prepar cats.txt", ("action of data named 'prepar'", "did you mean 'prepare'?")),
+    Mistake(
+        "A shard with a flipped byte",
+        "train gpt-nano ... --data tokens",
+        ("tokens/00000/train_tokens.npy is damaged", "restore", "prepare tokens again"),
+        prepares(lambda folder: flip(folder / "00000/train_tokens.npy")),
+    ),
+    Mistake(
+        "A shard cut short",
+        "train gpt-nano ... --data tokens",
+        ("tokens/00000/train_tokens.npy has 100 bytes instead of", "restore", "prepare tokens again"),
+        prepares(lambda folder: os.truncate(folder / "00000/train_tokens.npy", 100)),
+    ),
+    Mistake(
+        "A shard that is missing",
+        "data check tokens",
+        ("tokens/00000/validation_tokens.npy is missing", "restore"),
+        prepares(lambda folder: (folder / "00000/validation_tokens.npy").unlink()),
+    ),
+    Mistake(
+        "A manifest from another tokenizer",
+        "train gpt-nano ... --data tokens",
+        ("tokens/tokenizer.json is not the tokenizer", "restore it", "prepare the folder again"),
+        prepares(lambda folder: (folder / "tokenizer.json").write_text('{"kind": "char", "characters": "abc"}')),
+    ),
+    Mistake(
+        "Another tokenizer than the data's",
+        "train gpt-nano ... --data tokens --tokenizer char",
+        ("tokenizer is char", "prepared with the tokenizer byte", "leave --tokenizer out"),
+        prepares(lambda folder: None),
+    ),
+    Mistake(
+        "Data that is not prepared to the end",
+        "train gpt-nano ... --data tokens",
+        ("tokens is not finished", "the same `linearnexus data prepare` again"),
+        prepares(lambda folder: (folder / "manifest.json").unlink()),
+    ),
+    Mistake(
+        "A mixture with a plain text",
+        "train gpt-nano ... --data tokens:0.7,cats.txt:0.3",
+        ("'cats.txt'", "no prepared folder", "data prepare cats.txt --output FOLDER"),
+        prepares(lambda folder: None),
     ),
     # words
     Mistake("A misspelt verb", "trian gpt-nano", ("'trian'", "did you mean 'train'?")),

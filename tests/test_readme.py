@@ -41,7 +41,7 @@ def test_commands(tmp_path: Path, run_cli) -> None:
     """Runs every `linearnexus` line in order, in one folder, with a small model and few steps."""
     (tmp_path / "my_text.txt").write_text("Once upon a time there was a little dog. It ran to the tree.\n" * 200)
     found = commands("linearnexus ")
-    assert {words[1] for words in found} == {"train", "generate", "inspect", "info", "tokenizer"}
+    assert {words[1] for words in found} == {"train", "generate", "inspect", "info", "tokenizer", "data"}
     for words in found:
         arguments = words[1:]
         if words[1] == "train":

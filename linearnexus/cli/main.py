@@ -11,6 +11,7 @@ VERBS = {
     "train": "train a model, from a preset or a recipe, on a text",
     "generate": "let a trained model write",
     "inspect": "see how a model reads a prompt and what it would write next, before and after sampling",
+    "data": "turn large texts into tokens on the disk",
     "info": "see how a preset or a run is built, and what it costs",
     "tokenizer": "train a tokenizer, or see how tokenizers cut a text",
 }

@@ -16,12 +16,12 @@ from linearnexus.cli.main import warn
 from linearnexus.cli.parse import parse
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
-from linearnexus.data.corpora import CORPORA, load_corpus
 from linearnexus.models.presets import PRESETS
 from linearnexus.tokenizers import TRAINED, build, check
 from linearnexus.training.config import TrainSettings
 from linearnexus.training.recipes import base_config, continued, with_options
 from linearnexus.training.run_folder import find, read_config
+from linearnexus.training.source import check_source
 
 DESCRIPTION = f"""Train a model and save it in a run folder. The first argument is a preset or a recipe's .py file.
 
@@ -78,10 +78,9 @@ def main(arguments: list[str]) -> None:
         continued(base, changes, folder)
     else:
         config = with_options(base, changes)
-        if check(config.tokenizer)[0] not in TRAINED:
+        if config.tokenizer is not None and check(config.tokenizer)[0] not in TRAINED:
             build(config.tokenizer, "")
-        if config.data not in CORPORA:
-            load_corpus(config.data)
+        check_source(config)
     prepare(warn)
     from linearnexus import api
     from linearnexus.training.loop import Interrupted

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.paths import sync
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -44,11 +45,11 @@ def save(checkpoints: Path, step: int, model: Any, optimizer: Any, state: dict[s
         _write_text(temporary / STATE, json.dumps(state, indent=1))
         sums = {name: _sha256(temporary / name) for name in (MODEL, OPTIMIZER, STATE)}
         _write_text(temporary / MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
-        _sync(temporary)
+        sync(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
-        _sync(checkpoints)
+        sync(checkpoints)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -151,7 +152,7 @@ def _write_tensors(path: Path, tree: Any) -> None:
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, os.strerror(code), str(path)) from error
-    _sync(path)
+    sync(path)
 
 
 def _name(keys: Any) -> str:
@@ -161,18 +162,7 @@ def _name(keys: Any) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file or a folder's names to the disk (Windows has no handle for a folder)."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)
 
 
 def _sha256(path: Path) -> str:

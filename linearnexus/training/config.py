@@ -23,14 +23,15 @@ LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3,
 class TrainSettings:
     """Everything but the model. The comments are what the command line says of each option."""
 
-    data: str = "stories"  # stories, python-docs, shakespeare, or a text file, a folder, a glob
-    tokenizer: str = (
-        "char"  # char, byte, word, bpe (bpe:8192: the vocabulary), gpt2, cl100k, o200k, or a tokenizer.json
-    )
-    validation_fraction: float = 0.1  # the last part of the text, never trained on
+    data: str = "stories"  # a corpus, a text file, a folder, a glob; or prepared folders: tokens, or a:0.7,b:0.3
+    # what a token is: char, byte, word, bpe (bpe:8192: so many tokens), gpt2, cl100k, o200k, or the path of a
+    # tokenizer.json; None: char, or what the data was prepared with
+    tokenizer: str | None = None
+    validation_fraction: float = 0.1  # the last part of a text, never trained on (prepared data has its own)
     sequence_length: int = 128  # tokens of context, T
     batch_size: int = 16  # sequences in a step, B
     order: Literal["epoch", "random"] = "epoch"  # epoch: each window once per epoch; random: windows anywhere
+    packing: Literal["windows", "best-fit"] = "windows"  # best-fit: whole documents in a row, of prepared data
 
     max_steps: int | None = None  # the length of the run: give one of these three (none: 2,000 steps)
     epochs: float | None = None  # ... or passes through the training text ...
@@ -103,7 +104,10 @@ class TrainConfig(TrainSettings):
         for name, allowed, rule in rules:
             if not allowed:
                 raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
-        check_tokenizer(self.tokenizer)
+        if self.tokenizer is not None:
+            check_tokenizer(self.tokenizer)
+        if self.packing == "best-fit" and self.order == "random":
+            raise UserError("packing best-fit has no order random; leave one of them out.")
         table = self.model.learned_positions
         if table and self.sequence_length > table:
             raise UserError(

@@ -7,7 +7,6 @@ Look first at: `train`, `_Loop.run`.
 """
 
 import dataclasses
-import hashlib
 import math
 import shutil
 import time
@@ -19,12 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.batches import WindowBatches, evaluation_windows, split
-from linearnexus.data.corpora import load_corpus
+from linearnexus.data.batches import evaluation_windows
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
-from linearnexus.tokenizers import build, load, save
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers import save
 from linearnexus.training import checkpoint, run_folder
 from linearnexus.training.config import LEARNING_RATES, TrainConfig
 from linearnexus.training.progress import Progress
@@ -32,6 +29,7 @@ from linearnexus.training.recipes import continued
 from linearnexus.training.report import read_metrics, write_report
 from linearnexus.training.schedules import learning_rate
 from linearnexus.training.signals import StopSignals
+from linearnexus.training.source import Ahead, Source, open_source
 from linearnexus.training.step import TrainState, evaluate_batch, init_state, train_step
 
 MEASURE_FROM, MEASURE_STEPS, MEASURE_SECONDS = 3, 10, 3.0  # what max_minutes is worth in steps is measured here
@@ -50,22 +48,23 @@ def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> 
 
     Raises UserError for what the user can put right, before anything is written; Interrupted after a stop signal.
     """
-    corpus = load_corpus(config.data)
-    tokenizer = build(config.tokenizer, corpus.text)
-    model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
-    config = dataclasses.replace(config, model=model).resolved()
-    loop = _Loop(config, corpus.text, tokenizer)
+    source = open_source(config)
+    model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
+    tokenizer = config.tokenizer if source.prepared else source.tokenizer_name
+    config = dataclasses.replace(config, model=model, tokenizer=tokenizer).resolved()
+    loop = _Loop(config, source)
     loop.check_prompt()
+    source.verify()
     weights = jax.eval_shape(lambda: init_state(config)).model
     info = {
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights)),
-        "corpus": {"name": corpus.name, "characters": len(corpus.text), "sha256": _digest(corpus.text)},
-        "train_tokens": len(loop.train_ids),
-        "validation_tokens": len(loop.validation_ids),
+        "corpus": source.info,
+        "train_tokens": source.train_tokens,
+        "validation_tokens": source.validation_tokens,
     }
     folder = run_folder.create(config, name)
     try:
-        save(tokenizer, folder / "tokenizer.json")
+        save(source.tokenizer, folder / "tokenizer.json")
         run_folder.write_config(folder, loop.config, info)  # last: a folder with a config.json is a run that can go on
     except OSError as error:
         shutil.rmtree(folder)
@@ -83,14 +82,15 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     """
     before, info = run_folder.read_config(folder)
     config = continued(before, changes, folder)
-    corpus = load_corpus(config.data)
-    if _digest(corpus.text) != info["corpus"]["sha256"]:
+    source = open_source(config, folder / "tokenizer.json")
+    if source.info["sha256"] != info["corpus"]["sha256"]:
         raise UserError(
             f"The text of {config.data} has changed since {folder} began, so the run cannot go on as it was; "
             "restore the text, or train a new run."
         )
-    loop = _Loop(config, corpus.text, load(folder / "tokenizer.json"))
+    loop = _Loop(config, source)
     loop.check_prompt()
+    source.verify()
     notes: list[str] = []
     checkpoints, rows = folder / "checkpoints", read_metrics(folder / "metrics.jsonl")
     began = checkpoint.steps(checkpoints) or any(row["step"] for row in rows)  # else killed before its first checkpoint
@@ -105,13 +105,10 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
 class _Loop:
     """One run in progress."""
 
-    def __init__(self, config: TrainConfig, text: str, tokenizer: Tokenizer) -> None:
-        self.config, self.tokenizer = config, tokenizer
-        self.train_ids, self.validation_ids = split(tokenizer.encode_array(text), config.validation_fraction)
-        self.batches = WindowBatches(
-            self.train_ids, config.sequence_length, config.batch_size, config.seed, config.order
-        )
-        evaluation_windows(self.validation_ids, config.sequence_length, config.batch_size)  # a split too short says so
+    def __init__(self, config: TrainConfig, source: Source) -> None:
+        self.config, self.source, self.tokenizer = config, source, source.tokenizer
+        self.batches = source.batches(config)
+        self.ahead = Ahead(self.batches, config.accumulate)
         self.total = self._total_steps()
         self.best: tuple[float, int] | None = None  # validation loss, step
         self.pending: list[tuple[Any, Any]] = []  # loss and gradient norm of the steps since the last row
@@ -125,7 +122,7 @@ class _Loop:
         if self.config.sample_tokens:
             prompt = self.config.sample_prompt or "\n"
             if prompt == "\n" and not self._knows(prompt):  # a text without lines: begin with its first token
-                prompt = self.tokenizer.decode([int(self.train_ids[0])])
+                prompt = self.tokenizer.decode([self.source.first_token])
                 self.config = dataclasses.replace(self.config, sample_prompt=prompt)
             if self._sample_tokens(prompt) < 1:
                 raise UserError(
@@ -147,6 +144,7 @@ class _Loop:
                     state = self._steps(state, new=start_from is None)
                 finally:
                     self.log.close()
+                    self.ahead.close()
             self._finish(int(state.step))
         except OSError as error:
             raise UserError(
@@ -181,8 +179,8 @@ class _Loop:
             f"hidden size {config.model.hidden_size}"
         )
         say(
-            f"{config.data}: {len(self.train_ids):,} tokens to train on, {len(self.validation_ids):,} to validate, "
-            f"vocabulary {self.tokenizer.vocab_size} ({config.tokenizer})"
+            f"{config.data}: {self.source.train_tokens:,} tokens to train on, {self.source.validation_tokens:,} to "
+            f"validate, vocabulary {self.tokenizer.vocab_size} ({self.source.tokenizer_name})"
         )
         length = f"{self.total:,} steps" if self.total else f"about {config.max_minutes:g} minutes"
         say(
@@ -207,10 +205,9 @@ class _Loop:
         if new:
             self._evaluate_and_save(state, 0)
         while self.signals.received is None and (self.total is None or done < self.total):
-            batch = [self.batches.batch(done * config.accumulate + n) for n in range(config.accumulate)]
+            inputs, targets, *documents = self.ahead.get(done)
             rate = learning_rate(config, done, self.total)
-            inputs, targets = (np.stack(parts) for parts in zip(*batch, strict=True))
-            state, metrics = train_step(state, inputs, targets, jnp.float32(rate), config)
+            state, metrics = train_step(state, inputs, targets, jnp.float32(rate), config, *documents)
             done += 1
             self.pending.append((metrics["loss"], metrics["grad_norm"]))
             if self.total is None:
@@ -272,16 +269,15 @@ class _Loop:
         self.row_time += time.monotonic() - began  # the speed of training leaves this time out
 
     def _evaluate(self, state: TrainState, done: int) -> None:
-        """The validation loss and a sample, written and shown."""
-        config = self.config
-        total = count = 0.0
-        windows = evaluation_windows(
-            self.validation_ids, config.sequence_length, config.batch_size, config.eval_batches or None
-        )
-        for batch, weights in windows:
-            value, weight = evaluate_batch(state.model, batch.inputs, batch.targets, weights)
-            total, count = total + float(value), count + float(weight)
-        loss = total / count
+        """The validation loss (of a mixture, by its weights) and a sample, written and shown."""
+        config, loss = self.config, 0.0
+        for ids, share in zip(self.source.validation, self.source.weights, strict=True):
+            total = count = 0.0
+            windows = evaluation_windows(ids, config.sequence_length, config.batch_size, config.eval_batches or None)
+            for batch, weights in windows:
+                value, weight = evaluate_batch(state.model, batch.inputs, batch.targets, weights, batch.starts)
+                total, count = total + float(value), count + float(weight)
+            loss += share * total / count
         self.log.row({"step": done, "validation_loss": loss, "seconds": self._elapsed()})
         self.progress.evaluation(done, loss)
         if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
@@ -369,7 +365,3 @@ class _Loop:
     @property
     def _eval_interval(self) -> int:
         return self.config.eval_interval or max(1, (self.total or 0) // 10)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,6 +9,7 @@ Look first at: `create`, `find`, `Log`.
 import json
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def create(config: TrainConfig, name: str | None) -> Path:
             folder = Path(name) if Path(name).name != name else RUNS / name
             folder.mkdir(parents=True)
             return folder
-        stem = f"{config.preset}-{Path(config.data).stem or 'text'}"
+        parts = [Path(re.sub(r":[0-9.]+$", "", part)).stem for part in config.data.split(",")]  # of a mixture
+        stem = f"{config.preset}-{'-'.join(filter(None, parts)) or 'text'}"
         RUNS.mkdir(exist_ok=True)
         taken = {path.name for path in RUNS.iterdir()}
         number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)

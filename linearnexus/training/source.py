@@ -1,0 +1,192 @@
+"""What a run trains on, a text or prepared folders, as batches; and the next batch, made while a step runs.
+
+    --data stories                a corpus, a file, a folder, a pattern: one text, its last part for validation
+    --data tokens                 a folder that `linearnexus data prepare` made
+    --data a:0.7,b:0.3            a mixture of such folders, by weights; without weights by their sizes
+
+Look first at: `open_source`, `Source`, `Ahead`.
+"""
+
+import hashlib
+import math
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linearnexus.core.errors import UserError
+from linearnexus.data.batches import Batch, Batches, MixedBatches, WindowBatches, evaluation_windows, split
+from linearnexus.data.corpora import CORPORA, load_corpus
+from linearnexus.data.order import random
+from linearnexus.data.packing import PackedBatches
+from linearnexus.data.shards import Prepared, is_prepared, open_prepared
+from linearnexus.data.tokens import Tokens
+from linearnexus.tokenizers import build, load
+from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.training.config import TrainConfig
+
+SEEDS = 2**64 - 2  # counter of the random stream that the seeds of a mixture's sources come from
+
+
+@dataclass(frozen=True)
+class Source:
+    tokenizer: Tokenizer
+    tokenizer_name: str  # for people
+    train: tuple[np.ndarray | Tokens, ...]  # of each text
+    validation: tuple[np.ndarray | Tokens, ...]
+    weights: tuple[float, ...]  # of each text, their sum is 1
+    prepared: tuple[Prepared, ...]  # none: a plain text
+    info: dict[str, Any]  # for config.json: name, sha256
+
+    @property
+    def train_tokens(self) -> int:
+        return sum(map(len, self.train))
+
+    @property
+    def validation_tokens(self) -> int:
+        return sum(map(len, self.validation))
+
+    @property
+    def first_token(self) -> int:
+        return int(Tokens.of(self.train[0]).read(0, 1)[0])
+
+    def batches(self, config: TrainConfig) -> Batches:
+        """The training batches of a run. Raises UserError for a text too short for one of training or validation."""
+        length, size = config.sequence_length, config.batch_size
+        parts: list[Batches] = []
+        for number, (ids, held_out) in enumerate(zip(self.train, self.validation, strict=True)):
+            seed = config.seed if len(self.train) == 1 else int(random(config.seed, SEEDS, number + 1)[-1])
+            evaluation_windows(held_out, length, size)  # a split too short says so
+            if config.packing == "best-fit":
+                parts.append(PackedBatches(Tokens.of(ids), length, size, seed))
+            else:
+                parts.append(WindowBatches(ids, length, size, seed, config.order))
+        return parts[0] if len(parts) == 1 else MixedBatches(parts, self.weights, size, config.seed)
+
+    def verify(self) -> None:
+        """Raises UserError, naming the file, where a shard is not as it was written."""
+        for prepared in self.prepared:
+            prepared.verify()
+
+
+def check_source(config: TrainConfig) -> None:
+    """Raises UserError for data that cannot be trained on, as far as that can be told soon and without JAX."""
+    if not _prepared(config) and config.data not in CORPORA:
+        load_corpus(config.data)
+
+
+def open_source(config: TrainConfig, tokenizer: Path | None = None) -> Source:
+    """The data of a run; `tokenizer`: the file of one that goes on, for a plain text. Raises UserError."""
+    found = _prepared(config)
+    if found:
+        return _open_prepared(config, found)
+    corpus = load_corpus(config.data)
+    name = config.tokenizer or "char"
+    built = build(name, corpus.text) if tokenizer is None else load(tokenizer)
+    train, validation = split(built.encode_array(corpus.text), config.validation_fraction)
+    digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
+    info = {"name": corpus.name, "characters": len(corpus.text), "sha256": digest}
+    return Source(built, name, (train,), (validation,), (1.0,), (), info)
+
+
+def _open_prepared(config: TrainConfig, found: list[tuple[Prepared, float | None]]) -> Source:
+    folders = tuple(prepared for prepared, _ in found)
+    for prepared in folders:
+        if not prepared.manifest["validation"]["tokens"]:
+            raise UserError(
+                f"{prepared.folder} has no validation documents; prepare it again with a --validation-fraction above 0."
+            )
+    given = [weight for _, weight in found if weight is not None]
+    weights = given or [float(prepared.manifest["train"]["tokens"]) for prepared in folders]
+    name = ", ".join(str(prepared.folder) for prepared in folders)
+    digest = folders[0].sha256
+    if len(folders) > 1:
+        digest = hashlib.sha256(" ".join(prepared.sha256 for prepared in folders).encode()).hexdigest()
+    return Source(
+        folders[0].tokenizer,
+        folders[0].manifest["tokenizer"]["name"],
+        tuple(prepared.tokens("train") for prepared in folders),
+        tuple(prepared.tokens("validation") for prepared in folders),
+        tuple(weight / sum(weights) for weight in weights),
+        folders,
+        {"name": name, "bytes": sum(prepared.manifest["train"]["bytes"] for prepared in folders), "sha256": digest},
+    )
+
+
+def _prepared(config: TrainConfig) -> list[tuple[Prepared, float | None]]:
+    """The prepared folders that --data names, opened, and their weights; none: it is a text."""
+    parts = _parts(config.data)
+    if not any(is_prepared(path) for path, _ in parts):
+        if config.packing == "best-fit":
+            raise UserError(
+                f"packing is best-fit, which packs whole documents, and {config.data} is one text; make documents of "
+                f"it with `linearnexus data prepare {config.data} --output FOLDER`, or leave --packing out."
+            )
+        return []
+    weights = [weight for _, weight in parts]
+    if None in weights and any(weights):
+        raise UserError(f"Some sources of --data {config.data} have a weight and some have none; give all or none one.")
+    if any(weight is not None and not 0 < weight < math.inf for weight in weights):
+        raise UserError(f"A weight of --data {config.data} is not above 0; give shares such as a:0.7,b:0.3.")
+    found = []
+    for path, weight in parts:
+        if not is_prepared(path):
+            raise UserError(
+                f"'{path}' in --data {config.data} is no prepared folder, and a mixture is of such folders; make one "
+                f"with `linearnexus data prepare {path} --output FOLDER`."
+            )
+        found.append((open_prepared(path), weight))
+    first = found[0][0]
+    for prepared, _ in found:
+        if prepared.manifest["tokenizer"]["sha256"] != first.manifest["tokenizer"]["sha256"]:
+            raise UserError(
+                f"{prepared.folder} was prepared with another tokenizer ({prepared.manifest['tokenizer']['name']}) "
+                f"than {first.folder} ({first.manifest['tokenizer']['name']}); prepare both with the same "
+                "tokenizer.json."
+            )
+        name = prepared.manifest["tokenizer"]["name"]
+        if config.tokenizer not in (None, name):
+            raise UserError(
+                f"tokenizer is {config.tokenizer}, but {prepared.folder} was prepared with the tokenizer {name}; leave "
+                f"--tokenizer out, or prepare the data again with --tokenizer {config.tokenizer}."
+            )
+    return found
+
+
+def _parts(data: str) -> list[tuple[str, float | None]]:
+    """(folder, weight) of "a:0.7,b:0.3"."""
+    if is_prepared(os.path.expanduser(data)):
+        return [(os.path.expanduser(data), None)]
+    parts: list[tuple[str, float | None]] = []
+    for part in data.split(","):
+        path, _, weight = part.strip().rpartition(":")
+        try:
+            parts.append((os.path.expanduser(path), float(weight)) if path else (os.path.expanduser(weight), None))
+        except ValueError:
+            parts.append((os.path.expanduser(part.strip()), None))
+    return parts
+
+
+class Ahead:
+    """Makes each step's batches [A, B, T], those of the next step in a thread while this one is used."""
+
+    def __init__(self, batches: Batches, accumulate: int) -> None:
+        self._batches, self._accumulate = batches, accumulate
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Batch] | None] = (0, None)
+
+    def get(self, step: int) -> Batch:
+        number, future = self._next
+        batch = self._make(step) if future is None or number != step else future.result()
+        self._next = (step + 1, self._pool.submit(self._make, step + 1))
+        return batch
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _make(self, step: int) -> Batch:
+        parts = [self._batches.batch(step * self._accumulate + n) for n in range(self._accumulate)]
+        return Batch._make(None if field[0] is None else np.stack(field) for field in zip(*parts, strict=True))
