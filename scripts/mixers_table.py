@@ -31,20 +31,25 @@ FAMILIES = (
     (
         "Softmax attention",
         "keeps the key and value of each token and compares each query with all of them. It forgets nothing inside its "
-        "window, and its memory and its work a token grow with the text.",
-        ("attention",),
+        "window, and its memory and its work a token grow with the text. Latent attention keeps one short vector a "
+        "token, from which the keys and values of all heads are made.",
+        ("attention", "latent_attention"),
     ),
     (
         "Linear attention",
         "adds: one matrix S a head, to which each token adds `k_t v_t^T`. With a decay the matrix forgets: each head "
-        "at a fixed rate (RetNet), or as the token says, for each head (Mamba-2) or each key (GLA).",
-        ("linear_attention", "retnet", "gla", "mamba2"),
+        "at a fixed rate (RetNet), or as the token says, for each head (Mamba-2, mLSTM) or each key (GLA, RWKV-6). "
+        "mLSTM's token also says how strongly it writes, without a limit; what is read is divided by the sum of those "
+        "weights.",
+        ("linear_attention", "retnet", "gla", "mamba2", "mlstm", "rwkv6"),
     ),
     (
         "The delta rule",
         "corrects: a token first looks up what S answers to its key, and writes the difference to the value, so that a "
-        "new value replaces the old one in place of piling up on it.",
-        ("deltanet", "gated_deltanet"),
+        "new value replaces the old one in place of piling up on it. Before that the memory may fade: all of a head "
+        "alike (Gated DeltaNet), or each key by itself (Kimi Delta Attention). RWKV-7 "
+        "erases along another vector than the one it looks up.",
+        ("deltanet", "gated_deltanet", "kimi_delta_attention", "rwkv7"),
     ),
     (
         "The selective scan",
@@ -81,10 +86,12 @@ How to read the table:
 
 The letters: x_t is what comes in at token t, y_t what comes out, before the last projection; q_t, k_t and v_t are its
 query, key and value; S_t, or h_t, is the memory after it. a_t and g say how much of the memory stays, b_t how strongly
-a token writes, K is the length of a key, h the number of a head. f is elu + 1, and z_t linear attention's normaliser.
-In Mamba, dt_t is the step size, A the rate of decay, B_t the key, C_t the query, and D what passes by the memory. In
-the convolution, w_j is the tap j tokens back, b_t and c_t are gates, and `*` is a product channel by channel. `.` is a
-dot product, I the identity. Vectors are rows where they stand left of a matrix.
+a token writes, K is the length of a key, h the number of a head. f is elu + 1, and z_t a normaliser; i_t is mLSTM's
+input gate, and m the logarithm that its state is divided by the exponential of. In RWKV r_t is the query and u weighs
+what a token reads of itself; in RWKV-7 w_t is the decay, c_t what is looked up, a_t how much of it is erased. In Mamba,
+dt_t is the step size, A the rate of decay, B_t the key, C_t the query, and D what passes by the memory. In the
+convolution, w_j is the tap j tokens back, b_t and c_t are gates, and `*` is a product channel by channel. `.` is a dot
+product, I the identity. Vectors are rows where they stand left of a matrix.
 """
 
 SMALL = """## The small presets

@@ -1,6 +1,7 @@
 """What the law cannot see in a mixer: its initial values, what it shows, and the corners of its operations."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -13,7 +14,20 @@ from linearnexus.core.layers import Dropout, linear
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
-from linearnexus.mixers.configs import AttentionConfig, GLAConfig, Mamba2Config, MambaConfig, MLPConfig, MoEConfig
+from linearnexus.mixers.configs import (
+    AttentionConfig,
+    GLAConfig,
+    KimiDeltaAttentionConfig,
+    LatentAttentionConfig,
+    Mamba2Config,
+    MambaConfig,
+    MLPConfig,
+    MLSTMConfig,
+    MoEConfig,
+    RWKV6Config,
+    RWKV7Config,
+    RWKVMLPConfig,
+)
 from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 from linearnexus.ops.softmax_attention import Cache
@@ -22,6 +36,7 @@ from tests.laws.subjects import accepted_width, mixer, mixer_examples, moved
 
 EXAMPLES = mixer_examples()
 ATTENTION = [name for name, config in EXAMPLES.items() if isinstance(config, AttentionConfig)]
+LATENT = [name for name, config in EXAMPLES.items() if isinstance(config, LatentAttentionConfig)]
 MAMBA = [name for name, config in EXAMPLES.items() if isinstance(config, MambaConfig)]
 NOTHING = Context(Tokens(None, None, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)))  # of tokens known
 MATRIX_MEMORY = [
@@ -72,6 +87,19 @@ def test_the_attention_shown_is_the_attention_used(name: str, documents: bool) -
     assert not weights[np.broadcast_to(future, weights.shape)].any()
 
 
+@pytest.mark.parametrize("name", LATENT)
+def test_the_latent_attention_shown_is_the_one_used_and_its_cache_is_small(name: str) -> None:
+    """Weights times the values that come from the latent vectors is the output. Nothing but a latent vector and one
+    rotary key is kept of a token: no heads, no values."""
+    with precision("float64"):
+        module, x, y, look = shown(name, documents=True)
+        v = (look["latent"] @ module.wv).reshape(B, T, EXAMPLES[name].n_head, -1)
+        want = np.einsum("bhts,bshv->bthv", look["weights"], v).reshape(B, T, -1) @ module.wo
+    assert error(y[VALID], want[VALID]) < 1e-12
+    _, rope, _, rank = EXAMPLES[name].sizes(x.shape[-1])
+    assert [leaf.shape for leaf in jax.tree.leaves(module.init_state(B, T, "float32"))] == [(B, 1, T, rank + rope)]
+
+
 @pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
 @pytest.mark.parametrize("name", MAMBA)
 def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None:
@@ -105,11 +133,18 @@ def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> 
         S = np.zeros((heads, k.shape[-1], look["v"].shape[-1]))
         for t in np.flatnonzero(valid[b]):
             S = np.zeros_like(S) if starts[b, t] else S
+            found = np.einsum("hk,hkv->hv", look["find"][b, t], S) if "find" in look else None
+            earlier = S
             S = look["decay"][b, t][..., None] * S if "decay" in look else S
+            S = S if found is None else S + look["erase"][b, t][:, :, None] * found[:, None, :]
             write = look["v"][b, t]
             if "beta" in look:
                 write = look["beta"][b, t][:, None] * (write - np.einsum("hk,hkv->hv", k[b, t], S))
             S = S + k[b, t][:, :, None] * write[:, None, :]
+            if "bonus" in look:  # read before it is written
+                earlier = earlier + (look["bonus"] * k[b, t])[:, :, None] * write[:, None, :]
+                assert error(look["read"][b, t], np.einsum("hk,hkv->hv", q[b, t], earlier)) < 1e-12
+                continue
             assert error(look["read"][b, t], np.einsum("hk,hkv->hv", q[b, t], S)) < 1e-12
 
 
@@ -315,6 +350,62 @@ def test_mamba2_begins_as_the_official_code() -> None:
         assert 0.97 < largest <= 1 + 1e-6, name
 
 
+def test_kimi_delta_attention_and_mlstm_begin_as_their_official_codes() -> None:
+    """Kimi: A in [1, 16], steps log-uniform in [0.001, 0.1], taps up to 1/2. mLSTM: gates that do not see the token,
+    forget biases from 3 to 6 and input biases of -10, matrices N(0, sqrt(2 / 5D))."""
+    kimi = KimiDeltaAttentionConfig(n_head=64, key_size=4).init(128, jax.random.key(0))
+    A, dt = np.exp(np.asarray(kimi.A_log, np.float64)), np.logaddexp(0, np.asarray(kimi.dt_bias, np.float64))
+    assert 1 <= A.min() < 2.5 and 14 < A.max() <= 16
+    assert 0.001 * (1 - 1e-4) <= dt.min() < 0.003 and 0.03 < dt.max() <= 0.1 * (1 + 1e-4)
+    assert 0.49 < float(np.abs(kimi.conv).max()) <= 0.5
+    assert abs(float(kimi.wq.std()) / 0.02 - 1) < 0.06
+    mlstm = MLSTMConfig(n_head=4).init(128, jax.random.key(0))
+    assert not np.asarray(mlstm.w_gates).any()
+    np.testing.assert_allclose(mlstm.gate_bias, [-10, -10, -10, -10, 3, 4, 5, 6])
+    for weight in (mlstm.wq, mlstm.wk, mlstm.wv, mlstm.wg, mlstm.wo):
+        assert abs(float(weight.std()) / (2 / 640) ** 0.5 - 1) < 0.06
+
+
+def test_rwkv_begins_as_the_official_codes() -> None:
+    """Every value that depends on channel, head and layer, by the loops of the official codes; layer 1 of 3. A slip
+    here trains, only worse."""
+    layer, n_layer, size, head = 1, 3, 24, 8
+    six, seven = (
+        c.init(size, jax.random.key(0), layer, n_layer) for c in (RWKV6Config(n_head=3), RWKV7Config(n_head=3))
+    )
+    up, rest = layer / (n_layer - 1), 1 - layer / n_layer
+    for i in range(size):
+        share, place = i / size, i / (size - 1)
+        near = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+        full, half = 1 - share**rest, 1 - share ** (0.5 * rest)
+        near(six.mix_x[i], full)
+        near(six.mix[:, i], [full, full, 1 - (share**rest + 0.3 * up), half, half])  # w, k, v, r, g
+        near(six.decay[i], -6 + 5 * place ** (0.7 + 1.3 * up))
+        near(six.bonus[i], up * (1 - place) + ((i + 1) % 3 - 1) * 0.1)
+        near(seven.mix[:, i], [1 - share ** (p * rest) for p in (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)])  # r, w, k, v, a, g
+        zigzag = ((i % head) - (head - 1) / 2) / ((head - 1) / 2)
+        zigzag *= abs(zigzag)
+        near(seven.w_bias[i], -6 + 6 * place ** (1 + up**0.3) + 0.5 + zigzag * 2.5)
+        near(seven.a.bias[i], -0.19 + zigzag * 0.3 + (place - 0.5) * 0.4)
+        near(seven.v.bias[i], 0.73 - (place - 0.5) * 0.4)
+        near([seven.k_k[i], seven.k_a[i], seven.r_k[i]], [0.71 - (place - 0.5) * 0.1, 1.02, -0.04])
+        for norm in (six.norm, seven.norm):
+            near([norm.scale[i], norm.bias[i]], [((1 + layer) / n_layer) ** 0.7, 0])
+    for module, wide in ((six, six.wv), (seven, seven.wr)):
+        assert not np.asarray(module.wo).any()
+        np.testing.assert_allclose(wide @ wide.T, np.eye(size), atol=1e-5)
+        np.testing.assert_allclose(module.wk @ module.wk.T, 0.01 * np.eye(size), atol=1e-6)
+    ranks = [low.down.shape[1] for low in (seven.w, seven.a, seven.v, seven.g)]
+    assert ranks == [32, 32, 32, 32] and RWKV7Config().ranks(1024) == (64, 64, 64, 160)
+    for low in (seven.w, seven.a, seven.v, seven.g):
+        assert not np.asarray(low.down).any()
+        np.testing.assert_allclose(low.up.T @ low.up, 0.01 * 32 / size * np.eye(size), atol=1e-5)
+    for gated, power in ((True, rest), (False, rest**4)):
+        mix = RWKVMLPConfig(2.0, gated).init(size, jax.random.key(0), layer, n_layer)
+        np.testing.assert_allclose(mix.mix_k, [1 - (i / size) ** power for i in range(size)], rtol=1e-5, atol=1e-6)
+        assert not np.asarray(mix.down).any() and (mix.gate is None or not np.asarray(mix.gate).any())
+
+
 @pytest.mark.parametrize("taps", [1, 2, 4])
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
@@ -474,6 +565,8 @@ def test_linear_keeps_shapes_and_dtypes() -> None:
         (AttentionConfig(n_head=3, n_kv_head=0), 18, "n_kv_head"),
         (AttentionConfig(n_head=6), 18, "Rotary"),
         (AttentionConfig(n_head=3, window=0), 18, "window"),
+        (LatentAttentionConfig(n_head=3, rope_size=3), 18, "rope_size"),
+        (LatentAttentionConfig(n_head=19), 18, "n_head"),
         (MambaConfig(state_size=0), 18, "state_size"),
         (MambaConfig(conv_size=0), 18, "conv_size"),
         (MambaConfig(expand=0), 18, "expand"),

@@ -21,9 +21,10 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.core.module import matrix, module, roles, table, vector
 from linearnexus.data.batches import WindowBatches, evaluation_windows, split
-from linearnexus.mixers.configs import AttentionConfig, MLPConfig
+from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RWKV7Config
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.presets import rwkv
 from linearnexus.training import checkpoint, loop, optimizers
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.report import read_samples
@@ -323,6 +324,30 @@ def test_one_step_of_the_model_is_adamw() -> None:
         sure = size > 1e-3 * size.max()
         assert sure.mean() > 0.5, name
         np.testing.assert_allclose((value - before[name])[sure], 0.01 * expected[name][sure], atol=2e-4, err_msg=name)
+
+
+def test_parameters_learn_at_their_own_rates() -> None:
+    """RWKV-7's groups: only its square matrices, the channel mix and the tables decay; the decay's bias learns at twice
+    the rate (a first update of AdamW is the gradient's sign), all else at the rate itself. The last layers, zero at
+    first, are drawn: behind them no gradient would be left."""
+    mixer = RWKV7Config(n_head=2, decay_rank=3, a_rank=3, v_rank=3, gate_rank=3)
+    model = rwkv(mixer, n_layer=1, hidden_size=16, width=1.0, gated=False)
+    settings = dataclasses.replace(config("gpt", gradient_clip=0.0, weight_decay=0.0), model=model)
+    state = init_state(settings)
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(
+        lambda w: jnp.asarray(np.asarray(w) + 0.3 * rng.standard_normal(w.shape), w.dtype), state.model
+    )
+    kinds = by_name(jax.tree.map(lambda role: np.array(role), roles(state.model.blocks[0])))
+    decayed = {name for name, kind in kinds.items() if kind != "vector"}
+    square = {f"mixer.{name}" for name in ("wr", "wk", "wv", "wo")}
+    assert decayed == square | {"channel_mixer.up", "channel_mixer.down"}
+    before = by_name(drawn)
+    state = dataclasses.replace(state, model=drawn)
+    after = by_name(quick_step(state, *batches(1, 4), jnp.float32(0.01), settings)[0].model)
+    moved = {name: np.abs(after[name] - before[name]).max() for name in after if ".v." not in name}
+    for name, size in moved.items():
+        assert size == pytest.approx(0.02 if name.endswith("w_bias") else 0.01, rel=0.01), name
 
 
 def test_accumulated_batches_are_one_large_batch() -> None:

@@ -23,6 +23,11 @@ def xavier(key: Array, *shape: int, gain: float = 1.0) -> Float[Array, "..."]:
     return jax.random.uniform(key, shape, minval=-1, maxval=1) * (gain * math.sqrt(6 / (shape[0] + shape[1])))
 
 
+def orthogonal(key: Array, *shape: int, gain: float = 1.0) -> Float[Array, "..."]:
+    """Orthogonal rows or columns (Saxe et al. 2013) times the gain."""
+    return jax.nn.initializers.orthogonal(gain)(key, shape, jnp.float32)
+
+
 def step_bias(key: Array, n: int) -> Float[Array, "n"]:
     """Biases whose softplus is a step size log-uniform in [0.001, 0.1] (Mamba, section 3.6)."""
     dt = jnp.exp(jax.random.uniform(key, (n,), minval=math.log(1e-3), maxval=math.log(1e-1)))

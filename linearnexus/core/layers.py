@@ -69,12 +69,7 @@ class LayerNorm:
     @jax.checkpoint  # as above
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = at_least_float32(x)
-        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-        y = (
-            centred
-            * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + self.eps)
-            * row(self.scale, wide)
-        )
+        y = layer_normalized(wide, self.eps) * row(self.scale, wide)
         if self.bias is not None:
             y = y + row(self.bias, wide)
         return y.astype(x.dtype)
@@ -83,6 +78,19 @@ class LayerNorm:
 def rms_normalized(x: Float[Array, "... D"], eps: float = 1e-5) -> Float[Array, "... D"]:
     """`x / rms(x)`, in x's dtype."""
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+
+
+def layer_normalized(x: Float[Array, "... D"], eps: float = 1e-5) -> Float[Array, "... D"]:
+    """`(x - mean) / std`, in x's dtype."""
+    return rms_normalized(x - jnp.mean(x, axis=-1, keepdims=True), eps)
+
+
+def heads_normalized(x: Float[Array, "... H V"], norm: LayerNorm) -> Float[Array, "... E"]:
+    """The norm over each head by itself, then its scale and bias [E = H*V] for the channels of all heads: a group norm
+    (Wu and He 2018), in x's dtype."""
+    y = layer_normalized(x, norm.eps).reshape(*x.shape[:-2], -1)
+    y = y * row(norm.scale, y)
+    return y if norm.bias is None else y + row(norm.bias, y)
 
 
 def l2_normalized(x: Float[Array, "... D"], eps: float = 1e-6) -> Float[Array, "... D"]:

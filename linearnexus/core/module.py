@@ -31,9 +31,9 @@ def table(**options: Any) -> Any:
     return dataclasses.field(metadata={"role": "embedding"}, **options)
 
 
-def vector(**options: Any) -> Any:
-    """A field that holds any other parameter: it is never decayed."""
-    return dataclasses.field(metadata={"role": "vector"}, **options)
+def vector(*, rate: float = 1.0, **options: Any) -> Any:
+    """A field that holds any other parameter: it is never decayed. `rate`: its learning rate over that of the model."""
+    return dataclasses.field(metadata={"role": "vector", "rate": rate}, **options)
 
 
 def static(**options: Any) -> Any:
@@ -59,6 +59,11 @@ def roles(tree: T) -> T:
 def scale_residual(tree: T, factor: float) -> T:
     """Multiplies every matrix declared `residual` by `factor`."""
     return _map_fields(tree, lambda metadata, array: array * factor if metadata.get("residual") else array)
+
+
+def scale_rates(updates: T) -> T:
+    """An optimizer's updates of a module, each times the rate of its field."""
+    return _map_fields(updates, lambda metadata, array: array * metadata.get("rate", 1.0))
 
 
 def _map_fields(tree: Any, function: Any) -> Any:

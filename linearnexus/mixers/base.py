@@ -21,29 +21,34 @@ State = Any  # a pytree of arrays with the batch first: KV cache, matrix state, 
 
 @module
 class Context:
-    """What a mixer is told beside its input: the tokens, and dropout (None: off)."""
+    """What a mixer is told beside its input: the tokens, dropout (None: off), and what earlier layers share (None:
+    nothing yet)."""
 
     tokens: Tokens
     dropout: Dropout | None = None
+    shared: Any = None
 
 
 @module
 class Out:
     """What a mixer returns: the output; where a state came in, the state after it; a loss of its own to add to the
-    model's (a mixture of experts has one)."""
+    model's (a mixture of experts has one); what it shares with later layers (RWKV-7's first value; a mixer that shares
+    has `shares = True` in its config). None: what was shared stays."""
 
     y: Array
     state: State = None
     loss: Array | None = None
+    shared: Any = None
 
 
 @module
 class MatrixState:
-    """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider, and tail [B,W-1,E], the last inputs
-    of its short convolution (None: it has none)."""
+    """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider; tail [B,W-1,E], the last inputs of
+    its short convolution; m [B,H]: S is the memory divided by exp(m). None: it has none."""
 
     S: Array
     tail: Array | None = None
+    m: Array | None = None
 
 
 def add_losses(*losses: Array | None) -> Array | None:
@@ -89,3 +94,12 @@ class ChannelMixer(Protocol):
     """Works on each token alone, in a call [B, T, D] and in a step [B, D] alike."""
 
     def __call__(self, x: Float[Array, "... D"], context: Context) -> Out: ...
+
+
+@runtime_checkable
+class ChannelMixerWithState(Protocol):
+    """A channel mixer that remembers something: RWKV's sees the token before."""
+
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> State: ...
+
+    def __call__(self, x: Float[Array, "... D"], context: Context, state: State = None) -> Out: ...

@@ -23,10 +23,11 @@ class MixerConfig(ABC):
     decay: ClassVar[str] = "none"
     correction: ClassVar[str] = "none"  # what a write does to the old answer for its key
     paper: ClassVar[str] = ""
+    shares: ClassVar[bool] = False  # does it give later layers something (`Out.shared`)?
 
-    def init(self, hidden_size: int, key: Any) -> "SequenceMixer":
-        """A new mixer of this config with random weights."""
-        return _load(self.implementation).init(self, hidden_size, key)
+    def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "SequenceMixer":
+        """A new mixer of this config with random weights, for layer `layer` of `n_layer`."""
+        return _placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     @abstractmethod
     def sequence_flops(self, hidden_size: int, context: int) -> float:
@@ -46,9 +47,9 @@ class ChannelMixerConfig(ABC):
 
     implementation: ClassVar[str]
 
-    def init(self, hidden_size: int, key: Any) -> "ChannelMixer":
-        """A new channel mixer of this config with random weights."""
-        return _load(self.implementation).init(self, hidden_size, key)
+    def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "ChannelMixer":
+        """A new channel mixer of this config with random weights, for layer `layer` of `n_layer`."""
+        return _placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     def idle(self, hidden_size: int) -> int:
         """Weights of matrix products that a token does not use (experts that it is not sent to)."""
@@ -67,6 +68,11 @@ def divides(name: str, divisor: int, whole_name: str, whole: int) -> None:
     """Raises UserError unless `divisor` divides `whole`."""
     if divisor < 1 or whole % divisor:
         raise UserError(f"{whole_name} {whole} is not divisible by {name} {divisor}; choose a divisor of {whole}.")
+
+
+def _placed(mixer: Any, layer: int, n_layer: int) -> Any:
+    """The mixer with the initial values of its layer, where these depend on the depth (RWKV)."""
+    return mixer.placed(layer, n_layer) if hasattr(mixer, "placed") else mixer
 
 
 def _load(place: str) -> Any:

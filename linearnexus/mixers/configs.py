@@ -53,6 +53,48 @@ class AttentionConfig(MixerConfig):
         )
 
 
+@config("latent_attention")
+class LatentAttentionConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.latent_attention:LatentAttention"
+    equation: ClassVar[str] = "y_t = sum_s softmax_s(q_t . k_s / sqrt(K + R)) v_s, k_s = [W_k c_s, r_s], v_s = W_v c_s"
+    correction: ClassVar[str] = "none (keeps every token, in few numbers)"
+    paper: ClassVar[str] = "DeepSeek-AI 2024"
+
+    n_head: int = 4
+    kv_rank: int | None = None  # C, numbers of the latent vector c; None: D / 2
+    q_rank: int | None = None  # of compressed queries; None: queries are not compressed
+    head_size: int | None = None  # K, numbers of a key that are made from c; None: D / n_head
+    rope_size: int | None = None  # R, numbers of the rotary key r, which all heads share; None: K / 2, made even
+    value_size: int | None = None  # V; None: K
+    rope_theta: float = 10_000.0  # base of the rotary wavelengths
+
+    def sizes(self, hidden_size: int) -> tuple[int, int, int, int]:
+        """K, R, V and C."""
+        key = hidden_size // self.n_head if self.head_size is None else self.head_size
+        rope = 2 * -(-key // 4) if self.rope_size is None else self.rope_size
+        value = key if self.value_size is None else self.value_size
+        return key, rope, value, -(-hidden_size // 2) if self.kv_rank is None else self.kv_rank
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "kv_rank", "q_rank", "head_size", "rope_size", "value_size")
+        key, rope, _, _ = self.sizes(hidden_size)
+        if key < 1:
+            raise UserError(f"n_head {self.n_head} leaves no key at hidden_size {hidden_size}; give fewer heads.")
+        if rope % 2:
+            raise UserError(f"rope_size is {rope}; rotary positions turn pairs of numbers, so give an even number.")
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        key, rope, value, _ = self.sizes(hidden_size)
+        return (context + 1) * self.n_head * (key + rope + value)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (
+            cls(n_head=3),
+            cls(n_head=2, kv_rank=7, q_rank=6, head_size=5, rope_size=4, value_size=3, rope_theta=100.0),
+        )
+
+
 @config("mamba")
 class MambaConfig(MixerConfig):
     implementation: ClassVar[str] = "linearnexus.mixers.mamba:Mamba"
@@ -194,6 +236,42 @@ class GLAConfig(MixerConfig):
         return (cls(n_head=3, gate_rank=5), cls(n_head=2, expand_k=1.0, expand_v=2.0, gate_temperature=1.0))
 
 
+@config("mlstm")
+class MLSTMConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.mlstm:MLSTM"
+    equation: ClassVar[str] = (
+        "S_t = a_t S_{t-1} + i_t k_t v_t^T, z_t = a_t z_{t-1} + i_t k_t, y_t = q_t S_t / max(|q_t . z_t|, 1)"
+    )
+    decay: ClassVar[str] = "per head, from the token"
+    paper: ClassVar[str] = "Beck et al. 2024; layer: Beck et al. 2025"
+
+    n_head: int = 4
+    expand_k: float = 0.5  # width of all keys / D
+    expand_v: float = 1.0  # width of all values / D
+    gate_cap: float = 15.0  # the gates' logarithms stay in (-this, this)
+
+    def sizes(self, hidden_size: int) -> tuple[int, int]:
+        """Key and value numbers a head."""
+        key, value = (round(share * hidden_size) // self.n_head for share in (self.expand_k, self.expand_v))
+        return key, value
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head")
+        if min(self.sizes(hidden_size)) < 1 or not self.gate_cap > 0:
+            raise UserError(
+                f"expand_k {self.expand_k}, expand_v {self.expand_v}, n_head {self.n_head} and gate_cap "
+                f"{self.gate_cap} leave no key, no value or no gate; give larger shares or fewer heads."
+            )
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        key, value = self.sizes(hidden_size)
+        return 5 * self.n_head * key * (value + 1)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3, expand_k=0.7, expand_v=0.5, gate_cap=3.0),)
+
+
 @config("deltanet")
 class DeltaNetConfig(MixerConfig):
     implementation: ClassVar[str] = "linearnexus.mixers.deltanet:DeltaNet"
@@ -260,6 +338,105 @@ class GatedDeltaNetConfig(MixerConfig):
         )
 
 
+@config("kimi_delta_attention")
+class KimiDeltaAttentionConfig(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.kimi_delta_attention:KimiDeltaAttention"
+    equation: ClassVar[str] = "S_t = (I - b_t k_t k_t^T) diag(a_t) S_{t-1} + b_t k_t v_t^T, y_t = q_t S_t / sqrt(K)"
+    decay: ClassVar[str] = "per key, from the token"
+    correction: ClassVar[str] = "erases the share b_t in (0, 1) of the old value, or (0, 2)"
+    paper: ClassVar[str] = "Kimi Team 2025"
+
+    n_head: int = 4
+    key_size: int | None = None  # K; None: D / n_head
+    value_size: int | None = None  # V; None: K
+    rank: int | None = None  # rank of the projections to decay and output gate; None: V
+    conv_size: int = 4  # taps of the short convolution
+    negative_eigenvalues: bool = False  # b_t in (0, 2)
+
+    def sizes(self, hidden_size: int) -> tuple[int, int, int]:
+        """Key and value numbers a head, and the rank."""
+        key = hidden_size // self.n_head if self.key_size is None else self.key_size
+        value = key if self.value_size is None else self.value_size
+        return key, value, value if self.rank is None else self.rank
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "key_size", "value_size", "rank", "conv_size")
+        if self.sizes(hidden_size)[0] < 1:
+            raise UserError(f"n_head {self.n_head} leaves no key at hidden_size {hidden_size}; give fewer heads.")
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        key, value, _ = self.sizes(hidden_size)
+        return 7 * self.n_head * key * value + 2 * self.conv_size * self.n_head * (2 * key + value)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3, key_size=5, value_size=4, rank=2, conv_size=3, negative_eigenvalues=True),)
+
+
+@config("rwkv6")
+class RWKV6Config(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.rwkv6:RWKV6"
+    equation: ClassVar[str] = "y_t = r_t (S_{t-1} + diag(u) k_t v_t^T), S_t = diag(a_t) S_{t-1} + k_t v_t^T"
+    decay: ClassVar[str] = "per key, from the token"
+    paper: ClassVar[str] = "Peng et al. 2024"
+
+    n_head: int = 4
+    mix_rank: int | None = None  # of the shares of the token before; None: 32, or D / 8 where that is less
+    decay_rank: int | None = None  # of the decay; None: 64, or D / 4 where that is less
+
+    def ranks(self, hidden_size: int) -> tuple[int, int]:
+        mix = max(min(32, hidden_size // 8), 1) if self.mix_rank is None else self.mix_rank
+        return mix, max(min(64, hidden_size // 4), 1) if self.decay_rank is None else self.decay_rank
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "mix_rank", "decay_rank")
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        mix, decay = self.ranks(hidden_size)
+        low_rank = 2 * hidden_size * (10 * mix + 2 * decay)
+        return 5 * hidden_size * (hidden_size // self.n_head) + low_rank + 15 * hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3, mix_rank=4, decay_rank=5),)
+
+
+@config("rwkv7")
+class RWKV7Config(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.rwkv7:RWKV7"
+    equation: ClassVar[str] = "S_t = (diag(w_t) - (a_t c_t) c_t^T) S_{t-1} + k_t v_t^T, y_t = r_t S_t"
+    decay: ClassVar[str] = "per key, from the token, at least 0.545"
+    correction: ClassVar[str] = "erases along a_t c_t, a_t in (0, 1) for each key, what is found along c_t"
+    paper: ClassVar[str] = "Peng et al. 2025"
+    shares: ClassVar[bool] = True  # the first layer's values
+
+    n_head: int = 4
+    # ranks of the projections to decay, a, value residual and gate; None: the official multiples of 32
+    decay_rank: int | None = None
+    a_rank: int | None = None
+    v_rank: int | None = None
+    gate_rank: int | None = None
+
+    def ranks(self, hidden_size: int) -> tuple[int, ...]:
+        given = ((self.decay_rank, 2.5), (self.a_rank, 2.5), (self.v_rank, 1.7), (self.gate_rank, 5.0))
+        return tuple(
+            max(32, round(scale * hidden_size**0.5 / 32) * 32) if rank is None else rank for rank, scale in given
+        )
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "n_head", "decay_rank", "a_rank", "v_rank", "gate_rank")
+        divides("n_head", self.n_head, "hidden_size", hidden_size)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        low_rank = 4 * hidden_size * sum(self.ranks(hidden_size))
+        return 9 * hidden_size * (hidden_size // self.n_head) + low_rank + 20 * hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (cls(n_head=3, decay_rank=7, a_rank=5, v_rank=2, gate_rank=4),)
+
+
 @config("gated_conv")
 class GatedConvConfig(MixerConfig):
     implementation: ClassVar[str] = "linearnexus.mixers.gated_conv:GatedConv"
@@ -315,6 +492,14 @@ class MoEConfig(ChannelMixerConfig):
     def idle(self, hidden_size: int) -> int:
         matrices = 3 if self.gated else 2
         return (self.n_expert - self.experts_per_token) * matrices * hidden_size * round(self.width * hidden_size)
+
+
+@config("rwkv_mlp")
+class RWKVMLPConfig(ChannelMixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.rwkv_mlp:RWKVMLP"
+
+    width: float = 4.0  # F / D
+    gated: bool = False  # RWKV-6's; False: RWKV-7's
 
 
 def _even_heads(hidden_size: int, n_head: int) -> None:

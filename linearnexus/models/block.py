@@ -3,13 +3,15 @@
 The first moves information between tokens, the second works on each token alone (and may be absent, as in Mamba).
 """
 
+from typing import Any
+
 import jax
 from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.layers import LayerNorm, RMSNorm, drop
 from linearnexus.core.module import module
-from linearnexus.mixers.base import ChannelMixer, Context, Out, SequenceMixer, State, add_losses
+from linearnexus.mixers.base import ChannelMixer, ChannelMixerWithState, Context, Out, SequenceMixer, State, add_losses
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 
@@ -18,30 +20,49 @@ class Block:
     norm: RMSNorm | LayerNorm
     mixer: SequenceMixer
     channel_norm: RMSNorm | LayerNorm | None
-    channel_mixer: ChannelMixer | None
+    channel_mixer: ChannelMixer | ChannelMixerWithState | None
 
     @classmethod
-    def init(cls, config: BlockConfig, model: ModelConfig, key: Array) -> "Block":
+    def init(cls, config: BlockConfig, model: ModelConfig, key: Array, layer: int) -> "Block":
         for_mixer, for_channel = jax.random.split(key)
-        channel = config.channel_mixer
+        channel, place = config.channel_mixer, (layer, model.n_layer)
         return cls(
             norm=model.norm.init(model.hidden_size),
-            mixer=config.mixer.init(model.hidden_size, for_mixer),
+            mixer=config.mixer.init(model.hidden_size, for_mixer, *place),
             channel_norm=None if channel is None else model.norm.init(model.hidden_size),
-            channel_mixer=None if channel is None else channel.init(model.hidden_size, for_channel),
+            channel_mixer=None if channel is None else channel.init(model.hidden_size, for_channel, *place),
         )
 
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> State:
+        """The mixer's state; with that of the channel mixer, where it has one."""
+        state = self.mixer.init_state(batch, max_len, dtype)
+        if isinstance(self.channel_mixer, ChannelMixerWithState):
+            return state, self.channel_mixer.init_state(batch, max_len, dtype)
+        return state
+
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> Out:
-        out = self.mixer(self.norm(x), context, state)
-        return self._channel(x + drop(out.y, context.dropout, -1), context, out)
+        before, channel = self._states(state)
+        out = self.mixer(self.norm(x), context, before)
+        return self._channel(x + drop(out.y, context.dropout, -1), context, out, channel)
 
     def step(self, x: Float[Array, "B D"], context: Context, state: State) -> Out:
-        out = self.mixer.step(self.norm(x), context, state)
-        return self._channel(x + out.y, context, out)
+        before, channel = self._states(state)
+        out = self.mixer.step(self.norm(x), context, before)
+        return self._channel(x + out.y, context, out, channel)
 
-    def _channel(self, x: Float[Array, "... D"], context: Context, mixed: Out) -> Out:
+    def _states(self, state: State) -> tuple[State, State]:
+        """The mixer's and the channel mixer's."""
+        both = state is not None and isinstance(self.channel_mixer, ChannelMixerWithState)
+        return state if both else (state, None)
+
+    def _channel(self, x: Float[Array, "... D"], context: Context, mixed: Out, state: State) -> Out:
         """The second branch. The state and the losses are the mixer's and the channel mixer's."""
         if self.channel_mixer is None or self.channel_norm is None:
-            return Out(x, mixed.state, mixed.loss)
-        out = self.channel_mixer(self.channel_norm(x), context)
-        return Out(x + drop(out.y, context.dropout, -2), mixed.state, add_losses(mixed.loss, out.loss))
+            return Out(x, mixed.state, mixed.loss, mixed.shared)
+        y = self.channel_norm(x)
+        if isinstance(self.channel_mixer, ChannelMixerWithState):
+            out = self.channel_mixer(y, context, state)
+            after = None if mixed.state is None else (mixed.state, out.state)
+        else:
+            out, after = self.channel_mixer(y, context), mixed.state
+        return Out(x + drop(out.y, context.dropout, -2), after, add_losses(mixed.loss, out.loss), mixed.shared)

@@ -49,6 +49,7 @@ class ModelConfig:
     hidden_size: int  # D
     vocab_size: int = 256  # W; training sets it to the tokenizer's
     norm: RMSNormConfig | LayerNormConfig = RMSNormConfig()
+    input_norm: bool = False  # a norm between the embedding and the first block (RWKV)
     learned_positions: int = 0  # rows of a learned position table, the longest context then; 0: none
     tie_embeddings: bool = True  # the output head is the embedding table
     embedding_std: float = 0.02  # standard deviation of the tables' and the head's initial values

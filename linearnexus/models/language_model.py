@@ -44,6 +44,7 @@ class Output:
 class LanguageModel:
     embedding: Array = table()  # [W, D]
     positions: Array | None = table()  # [L, D], learned
+    input_norm: RMSNorm | LayerNorm | None
     blocks: tuple[Block, ...]  # one a layer
     norm: RMSNorm | LayerNorm
     head: Array | None = table()  # [W, D]; None: the embedding
@@ -56,7 +57,7 @@ class LanguageModel:
         same)."""
         k_embedding, k_positions, k_head, k_blocks = jax.random.split(key, 4)
         keys = jax.random.split(k_blocks, config.n_layer)
-        blocks = (Block.init(config.block(layer), config, keys[layer]) for layer in range(config.n_layer))
+        blocks = (Block.init(config.block(layer), config, keys[layer], layer) for layer in range(config.n_layer))
 
         def rows(k: Array, n: int) -> Array:
             return config.embedding_std * jax.random.normal(k, (n, config.hidden_size))
@@ -64,6 +65,7 @@ class LanguageModel:
         return cls(
             embedding=rows(k_embedding, config.vocab_size),
             positions=rows(k_positions, config.learned_positions) if config.learned_positions else None,
+            input_norm=config.norm.init(config.hidden_size) if config.input_norm else None,
             blocks=tuple(scale_residual(block, config.n_residual**-0.5) for block in blocks),
             norm=config.norm.init(config.hidden_size),
             head=None if config.tie_embeddings else rows(k_head, config.vocab_size),
@@ -75,7 +77,7 @@ class LanguageModel:
         given."""
         dtype = self.config.dtype if dtype is None else dtype
         zero = jnp.zeros(batch, jnp.int32)
-        return ModelState(tuple(b.mixer.init_state(batch, max_len, dtype) for b in self.blocks), zero, zero)
+        return ModelState(tuple(b.init_state(batch, max_len, dtype) for b in self.blocks), zero, zero)
 
     def __call__(
         self,
@@ -99,11 +101,11 @@ class LanguageModel:
             states = []
             for layer, (block, block_state) in enumerate(zip(self.blocks, state.layers, strict=True)):
                 out = block(x, _at(context, layer), block_state)
-                x = out.y
+                x, context = out.y, _told(context, out.shared)
                 states.append(out.state)
             return Output(self._logits(x), ModelState(tuple(states), position, index))
         if self.config.n_layer <= UNROLL_UP_TO:
-            x, loss = self._through(x, context, self.blocks, 0)
+            x, _, loss = self._through(x, context, self.blocks, 0)
         else:
             x, loss = self._scan(x, context)
         return Output(self._logits(x), loss=loss)
@@ -123,41 +125,48 @@ class LanguageModel:
         states = []
         for block, block_state in zip(self.blocks, state.layers, strict=True):
             out = block.step(x, context, block_state)
-            x = out.y
+            x, context = out.y, _told(context, out.shared)
             states.append(out.state)
         return self._logits(x), ModelState(tuple(states), position, index)
 
     def _through(
         self, x: Float[Array, "B T D"], context: Context, blocks: tuple[Block, ...], first: int | Int[Array, ""]
-    ) -> tuple[Float[Array, "B T D"], Array | None]:
-        """Some blocks one after another, the first being layer `first`; and the sum of their losses."""
+    ) -> tuple[Float[Array, "B T D"], Any, Array | None]:
+        """Some blocks one after another, the first being layer `first`; what is shared after them; and the sum of their
+        losses."""
         losses = []
         for place, block in enumerate(blocks):
             out = block(x, _at(context, first + place))
-            x = out.y
+            x, context = out.y, _told(context, out.shared)
             losses.append(out.loss)
-        return x, add_losses(*losses)
+        return x, context.shared, add_losses(*losses)
 
     def _scan(self, x: Float[Array, "B T D"], context: Context) -> tuple[Float[Array, "B T D"], Array | None]:
-        """The stack without states, one period compiled for all its repetitions."""
+        """The stack without states, one period compiled for all its repetitions. Where layers share, the first period
+        goes by itself: after it there is something shared."""
         period = len(self.config.pattern)
         whole = self.config.n_layer // period * period
-        places = [self.blocks[place:whole:period] for place in range(period if whole else 0)]
+        begin = min(period, whole) if any(block.mixer.shares for block in self.config.pattern) else 0
+        x, shared, first_loss = self._through(x, context, self.blocks[:begin], 0)
+        places = [self.blocks[begin + place : whole : period] for place in range(period if whole > begin else 0)]
         stacked = tuple(jax.tree.map(lambda *layers: jnp.stack(layers), *place) for place in places)
 
-        def body(x: Array, scanned: Any) -> tuple[Array, Array | None]:
-            first, blocks = scanned
-            return self._through(x, context, blocks, first)
+        def body(carry: Any, scanned: Any) -> tuple[Any, Array | None]:
+            (x, shared), (first, blocks) = carry, scanned
+            x, shared, loss = self._through(x, _told(context, shared), blocks, first)
+            return (x, shared), loss
 
-        x, losses = lax.scan(body, x, (jnp.arange(0, whole, period, dtype=jnp.int32), stacked))
-        x, loss = self._through(x, context, self.blocks[whole:], whole)
-        return x, add_losses(None if losses is None else jnp.sum(losses), loss)
+        layers = jnp.arange(begin, whole, period, dtype=jnp.int32)
+        (x, shared), losses = lax.scan(body, (x, shared), (layers, stacked))
+        x, _, loss = self._through(x, _told(context, shared), self.blocks[whole:], whole)
+        return x, add_losses(first_loss, None if losses is None else jnp.sum(losses), loss)
 
     def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
         x = self.embedding[ids]
         if self.positions is not None:
             x = x + self.positions[position]
-        return x.astype(self.config.dtype)
+        x = x.astype(self.config.dtype)
+        return x if self.input_norm is None else self.input_norm(x)
 
     def _logits(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
         logits = linear(self.norm(x), (self.embedding if self.head is None else self.head).T)
@@ -166,4 +175,11 @@ class LanguageModel:
 
 def _at(context: Context, layer: int | Int[Array, ""]) -> Context:
     """The context of one layer: dropout under the layer's own key."""
-    return context if context.dropout is None else Context(context.tokens, context.dropout.fold(layer))
+    if context.dropout is None:
+        return context
+    return Context(context.tokens, context.dropout.fold(layer), context.shared)
+
+
+def _told(context: Context, shared: Any) -> Context:
+    """The context of the layers after one that shares something."""
+    return context if shared is None else Context(context.tokens, context.dropout, shared)

@@ -26,12 +26,18 @@ from linearnexus.mixers.configs import (
     GatedConvConfig,
     GatedDeltaNetConfig,
     GLAConfig,
+    KimiDeltaAttentionConfig,
+    LatentAttentionConfig,
     LinearAttentionConfig,
     Mamba2Config,
     MambaConfig,
     MLPConfig,
+    MLSTMConfig,
     MoEConfig,
     RetNetConfig,
+    RWKV6Config,
+    RWKV7Config,
+    RWKVMLPConfig,
 )
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 
@@ -78,14 +84,32 @@ def jamba(n_layer: int, hidden_size: int, n_head: int, every: int, width: float,
     return ModelConfig(pattern, n_layer, hidden_size, embedding_std=SMALL_STD)
 
 
+def rwkv(mixer: MixerConfig, n_layer: int, hidden_size: int, width: float, gated: bool) -> ModelConfig:
+    """RWKV's layout (Peng et al. 2024, 2025): LayerNorms, one of them before the first block, a channel mix that also
+    sees the token before, and an output head of its own."""
+    block = BlockConfig(mixer, RWKVMLPConfig(width, gated))
+    return ModelConfig(
+        (block,),
+        n_layer,
+        hidden_size,
+        norm=LayerNormConfig(),
+        input_norm=True,
+        tie_embeddings=False,
+        embedding_std=SMALL_STD,
+    )
+
+
 # Widths of the MLP beside a mixer, so that both together have GPT's 12 hidden_size^2 parameters.
 FAMILY: dict[str, tuple[Callable[[int], MixerConfig], float]] = {
     "sliding-window": (lambda n_head: AttentionConfig(n_head=n_head, qk_norm=True, window=32), 4.0),
+    "latent-attention": (lambda n_head: LatentAttentionConfig(n_head=n_head), 4.0),
     "linear-attention": (lambda n_head: LinearAttentionConfig(n_head=n_head), 4.0),
     "retnet": (lambda n_head: RetNetConfig(n_head=n_head), 2.0),
     "gla": (lambda n_head: GLAConfig(n_head=n_head), 4.0),
+    "mlstm": (lambda n_head: MLSTMConfig(n_head=n_head), 4.0),
     "deltanet": (lambda n_head: DeltaNetConfig(n_head=n_head), 4.0),
     "gated-deltanet": (lambda n_head: GatedDeltaNetConfig(n_head=n_head), 3.0),
+    "kimi-delta-attention": (lambda n_head: KimiDeltaAttentionConfig(n_head=n_head), 3.5),
     "gated-conv": (lambda n_head: GatedConvConfig(), 4.0),
 }
 SIZES = {"nano": (4, 128, 4), "micro": (6, 384, 6)}  # n_layer, hidden_size, n_head
@@ -109,6 +133,10 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "jamba-moe-nano": lambda: jamba(n_layer=4, hidden_size=128, n_head=4, every=4, width=1.875, experts=0.9375),
     "jamba-moe-micro": lambda: jamba(n_layer=8, hidden_size=384, n_head=6, every=8, width=1.0, experts=0.5),
     **{f"{name}-{size}": partial(_family, name, size) for name in FAMILY for size in SIZES},
+    "rwkv6-nano": lambda: rwkv(RWKV6Config(n_head=4), n_layer=4, hidden_size=128, width=1.875, gated=True),
+    "rwkv6-micro": lambda: rwkv(RWKV6Config(n_head=6), n_layer=6, hidden_size=384, width=2.375, gated=True),
+    "rwkv7-nano": lambda: rwkv(RWKV7Config(n_head=4), n_layer=4, hidden_size=128, width=2.5, gated=False),
+    "rwkv7-micro": lambda: rwkv(RWKV7Config(n_head=6), n_layer=6, hidden_size=384, width=3.25, gated=False),
     "gpt2-small": lambda: gpt2(n_layer=12, hidden_size=768, n_head=12),
     "gpt2-medium": lambda: gpt2(n_layer=24, hidden_size=1024, n_head=16),
     "gpt2-large": lambda: gpt2(n_layer=36, hidden_size=1280, n_head=20),

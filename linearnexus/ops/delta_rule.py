@@ -4,15 +4,20 @@
         = a_t S_{t-1} + b_t k_t (v_t - a_t S_{t-1}^T k_t)^T
 
 Schlag et al. 2021, equation 24, and Yang et al. 2024a (DeltaNet: no decay); with a decay a_t for each head, Yang et al.
-2024b, equation 10 (Gated DeltaNet); with one for each key it is Kimi Delta Attention. A chunk's corrections depend on
-one another: they solve a lower triangular system (the UT transform, Yang et al. 2024a, section 3.2), here by
-substitution, since the inverse's power series loses every digit when keys repeat.
+2024b, equation 10 (Gated DeltaNet); with one for each key Kimi Team 2025, equation 1 (Kimi Delta Attention: Diag(a_t)
+for a_t). A chunk's corrections depend on one another: they solve a lower triangular system (the UT transform, Yang et
+al. 2024a, section 3.2), here by substitution, since the inverse's power series loses every digit when keys repeat.
 
     q, k [B,T,G,K]    v [B,T,H,V]    beta [B,T,H]: b_t    state [B,H,K,V]    log_decay as in `linear_attention`
 
 For unit keys the old value is erased along k_t by the share b_t; b_t in (1, 2) turns its sign (Grazzi et al. 2024).
 
-Look first at: `step`, `recurrent`, `chunked`.
+RWKV-7 (Peng et al. 2025, section 4) erases along one vector what it looks up along another, before the decay:
+a diagonal matrix plus one of rank 1.
+
+    S_t = (Diag(w_t) + b_t a_t^T) S_{t-1} + k_t v_t^T        y_t = q_t S_t        a, b [B,T,H,K], log_decay [B,T,H,K]
+
+Look first at: `step`, `recurrent`, `chunked`; `low_rank_step`, `low_rank_chunked`.
 """
 
 from typing import Any
@@ -25,10 +30,13 @@ from jaxtyping import Float
 from linearnexus.core.tokens import Tokens
 from linearnexus.ops.chunks import (
     Chunk,
+    before,
+    decay_before,
     decay_in,
     decay_out,
     fresh,
     grouped,
+    later,
     only,
     over_time,
     pair_weights,
@@ -86,21 +94,85 @@ def chunked(
 
     def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
         q, k, v, beta, g = inputs
-        visible = chunk.pairs(q.shape[2])
         reads, keys, writes = q[:, :, None], k[:, :, None], k[:, :, None]
         if g is not None:
             kept = decay_in(g)
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
-        among = beta * pair_weights(k, k, g, visible & ~jnp.eye(q.shape[2], dtype=bool)[None])
+        own, read = pair_weights(jnp.stack([k, q]), k[None], g, chunk.pairs(q.shape[2]))[:, 0]
+        among = beta * jnp.tril(own, -1)
         wanted = beta * (v - chunk.read(keys) @ S)
         corrections = solve(among, wanted)
-        y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
+        y = read @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
     beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
     groups = k.shape[2]
     v, beta, log_decay = grouped(v, groups), grouped(beta, groups), grouped(log_decay, groups)
     y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size)
+    return y, S.reshape(state.shape)
+
+
+def low_rank_step(
+    q: Float[Array, "B H K"],
+    k: Float[Array, "B H K"],
+    v: Float[Array, "B H V"],
+    a: Float[Array, "B H K"],
+    b: Float[Array, "B H K"],
+    log_decay: Float[Array, "B H K"],
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+) -> tuple[Float[Array, "B H V"], Float[Array, "B H K V"]]:
+    """One token of the diagonal-plus-low-rank recurrence."""
+    k, b, log_decay = only(k, tokens), only(b, tokens), only(log_decay, tokens)
+    state = fresh(state, tokens)
+    found = jnp.einsum("bhk,bhkv->bhv", a, state)
+    state = jnp.exp(log_decay)[..., None] * state + b[..., None] * found[..., None, :] + k[..., None] * v[..., None, :]
+    return jnp.einsum("bhk,bhkv->bhv", q, state), state
+
+
+def low_rank_recurrent(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B T H K"],
+    v: Float[Array, "B T H V"],
+    a: Float[Array, "B T H K"],
+    b: Float[Array, "B T H K"],
+    log_decay: Float[Array, "B T H K"],
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
+    """T tokens of it, one after another: the specification."""
+    return over_time(low_rank_step, (q, k, v, a, b, log_decay), state, tokens)
+
+
+def low_rank_chunked(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B T H K"],
+    v: Float[Array, "B T H V"],
+    a: Float[Array, "B T H K"],
+    b: Float[Array, "B T H K"],
+    log_decay: Float[Array, "B T H K"],
+    state: Float[Array, "B H K V"],
+    tokens: Tokens,
+    size: int = CHUNK,
+) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
+    """The same by matrix products: what the tokens of a chunk find along a, each in the state before it, solves one
+    triangular system."""
+
+    def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
+        q, k, v, a, b, g = inputs
+        visible, g, v = chunk.pairs(q.shape[2]), g[:, :, None], v[:, :, None]
+        order = jnp.tril(jnp.ones_like(visible))
+        early, late = pair_weights(jnp.stack([later(a), q]), jnp.stack([b, k]), g, order)
+        early, late = (jnp.where(visible[None, :, None, None], pairs, 0) for pairs in (before(early), late))
+        found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
+        found = solve(-early[0], found)
+        y = late[0] @ found + late[1] @ v + chunk.read(q[:, :, None] * decay_in(g)) @ S
+        left = decay_out(g)
+        writes = [chunk.write(x[:, :, None] * left).mT for x in (b, k)]
+        return chunk.carried(S, g) + writes[0] @ found + writes[1] @ v, y
+
+    k, b, log_decay = only(k, tokens), only(b, tokens), only(log_decay, tokens)
+    y, S = scan_chunks(body, grouped(state, state.shape[1], 1), (q, k, v, a, b, log_decay), tokens, size)
     return y, S.reshape(state.shape)
 
 

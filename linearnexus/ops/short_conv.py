@@ -7,6 +7,9 @@ younger.
 Look first at: `short_conv`, `short_conv_step`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -61,6 +64,14 @@ def short_conv_step(
     if tokens.valid is not None:
         new_tail = jnp.where(tokens.valid[:, None, None], new_tail, tail)
     return y, new_tail
+
+
+def token_before(
+    x: Float[Array, "... E"], tail: Any, tokens: Tokens, conv: Callable
+) -> tuple[Float[Array, "... E"], Float[Array, "B 1 E"]]:
+    """The input of the last valid token before each one, zero at a document's first (RWKV's token shift): a convolution
+    of two taps, 0 and 1. tail [B,1,E]. `conv`: `short_conv`, or `short_conv_step` in a step."""
+    return conv(x, jnp.zeros((2, x.shape[-1]), x.dtype).at[1].set(1), tail, tokens)
 
 
 def _from_document(

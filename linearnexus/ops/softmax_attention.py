@@ -33,11 +33,12 @@ EXTEND_BLOCK = 256  # queries of a block that looks at a cache
 class Cache:
     """Keys and values of the last S valid tokens of each row: a ring, the token of index i lies in slot i % S.
 
-    k [B, G, S, K] and v [B, G, S, V]: heads before slots, so that a step reads each head's keys in one piece.
+    k [B, G, S, K] and v [B, G, S, V]: heads before slots, so that a step reads each head's keys in one piece. Without
+    v (latent attention) the keys are the values.
     """
 
     k: Array
-    v: Array
+    v: Array | None
 
     @classmethod
     def init(cls, batch: int, heads: int, slots: int, size: int, dtype: Any) -> "Cache":
@@ -46,6 +47,10 @@ class Cache:
     @property
     def slots(self) -> int:
         return self.k.shape[2]
+
+    @property
+    def values(self) -> Array:
+        return self.k if self.v is None else self.v
 
     def write(self, k: Float[Array, "B T G K"], v: Float[Array, "B T G V"], tokens: Tokens) -> "Cache":
         """Stores the valid tokens; of more than S, the last S."""
@@ -59,7 +64,7 @@ class Cache:
         slot = jnp.where(keep, tokens.index % self.slots, self.slots)  # out of range: dropped
         return Cache(
             self.k.at[b, :, slot].set(k.astype(self.k.dtype), mode="drop"),
-            self.v.at[b, :, slot].set(v.astype(self.v.dtype), mode="drop"),
+            None if self.v is None else self.v.at[b, :, slot].set(v.astype(self.v.dtype), mode="drop"),
         )
 
     def index(self, length: Int[Array, "B"]) -> Int[Array, "B S"]:
@@ -203,7 +208,7 @@ def extend_attention(
     low, high = _range(tokens, window, slice(None))
     index = jnp.concatenate([cache.index(tokens.index[:, 0]), _key_index(tokens, slice(None))], axis=1)
     keys = jnp.concatenate([cache.k, _heads_first(k).astype(cache.k.dtype)], axis=2)
-    values = jnp.concatenate([cache.v, _heads_first(v).astype(cache.v.dtype)], axis=2)
+    values = jnp.concatenate([cache.values, _heads_first(v).astype(cache.values.dtype)], axis=2)
 
     def some(part: tuple[Array, Array, Array]) -> Array:
         q, low, high = part
@@ -242,7 +247,7 @@ def _banded(
     if cache is not None:  # oldest first, up to the block's end
         held = cache.index(tokens.index[:, 0])
         oldest = jnp.argsort(jnp.where(held == NEVER, -1, held), axis=1)
-        ring = (jnp.take_along_axis(a, oldest[:, None, :, None], axis=2) for a in (cache.k, cache.v))
+        ring = (jnp.take_along_axis(a, oldest[:, None, :, None], axis=2) for a in (cache.k, cache.values))
         ring_k, ring_v = (a.transpose(0, 2, 1, 3) for a in ring)
         before_k = before_k.at[:, block - cache.slots :].set(ring_k.astype(k.dtype))
         before_v = before_v.at[:, block - cache.slots :].set(ring_v.astype(v.dtype))
@@ -293,7 +298,7 @@ def step_attention(
     cache = jax.lax.optimization_barrier(cache.write(k[:, None], v[:, None], tokens))
     low, high = _range(tokens, window, slice(None))
     length = tokens.index[:, 0] + (1 if tokens.valid is None else tokens.valid[:, 0].astype(jnp.int32))
-    y = attend(q[:, None], cache.k, cache.v, _visible(low, high, cache.index(length)))
+    y = attend(q[:, None], cache.k, cache.values, _visible(low, high, cache.index(length)))
     return y[:, 0], cache
 
 

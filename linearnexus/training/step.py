@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from linearnexus.core.module import module
+from linearnexus.core.module import module, scale_rates
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training import optimizers
 from linearnexus.training.config import TrainConfig
@@ -98,7 +98,7 @@ def train_step(
         updates, optimizer = optimizers.build(config).update(
             gradients, state.optimizer, state.model, obj_fn=lambda model: objective(model)[0]
         )
-        model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, updates)
+        model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, scale_rates(updates))
     metrics = {"loss": entropy, "grad_norm": optax.tree.norm(gradients)}
     return TrainState(state.step + 1, model, optimizer), metrics
 

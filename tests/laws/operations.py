@@ -51,10 +51,11 @@ CASES: dict[str, tuple[Case, ...]] = {
 class Family:
     module: Any
     decay: str  # "none", "head", "key", or "channel"
+    kind: str = ""  # "bonus": RWKV-6's, "low rank": RWKV-7's
 
     @property
     def delta(self) -> bool:
-        return self.module is delta_rule
+        return self.module is delta_rule and not self.kind
 
     def draw(self, rng: np.random.Generator, case: Case, length: int) -> list[np.ndarray]:
         """The op's inputs over time, [B, T, ...]; decays as logarithms."""
@@ -70,6 +71,8 @@ class Family:
         if self.delta:
             beta = rng.uniform(0, 1.9, (B, length, H))
             inputs.append(beta if case.beta is None else np.full_like(beta, case.beta))
+        if self.kind == "low rank":
+            inputs += [k, -rng.uniform(0, 1, k.shape) * k]
         if self.decay != "none":
             inputs.append(np.log(rng.choice(case.decays, size=(B, length, H, K if self.decay == "key" else 1))))
         return inputs
@@ -79,7 +82,7 @@ class Family:
 
     def form(self, name: str) -> Callable[..., Any]:
         """(inputs, state, valid, starts) -> y, state."""
-        function = getattr(self.module, name)
+        function = getattr(self.module, f"low_rank_{name}" if self.kind == "low rank" else name)
 
         def run(inputs: list[Any], state: Any, valid: Any, starts: Any) -> Any:
             zeros = np.zeros(inputs[0].shape[:2], np.int32)
@@ -88,7 +91,8 @@ class Family:
                 x, dt, b, c = inputs
                 return function(x, dt, -np.ones((N, E), x.dtype), b, c, state, tokens)
             decay = (None,) if self.decay == "none" else ()
-            return function(*inputs, *decay, state, tokens)
+            bonus = (np.full((H, K), 0.7, inputs[0].dtype),) if self.kind == "bonus" else ()
+            return function(*inputs, *decay, state, tokens, *map(jax.numpy.asarray, bonus))
 
         return run
 
@@ -100,7 +104,9 @@ FAMILIES = {
     "linear_attention, decay a key": Family(linear_attention, "key"),
     "delta_rule": Family(delta_rule, "none"),
     "delta_rule, decay a head": Family(delta_rule, "head"),
+    "linear_attention, decay a key and bonus": Family(linear_attention, "key", "bonus"),
     "delta_rule, decay a key": Family(delta_rule, "key"),
+    "delta_rule, diagonal plus rank 1": Family(delta_rule, "key", "low rank"),
 }
 
 

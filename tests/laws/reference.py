@@ -117,6 +117,50 @@ def delta_recurrence(
     return y, S
 
 
+def bonus_recurrence(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    decay: np.ndarray,
+    document: np.ndarray,
+    S: np.ndarray,
+    bonus: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """y_t = (S_{t-1} + diag(u) k_t v_t^T)^T q_t, S_t = diag(w_t) S_{t-1} + k_t v_t^T (Peng et al. 2024, section 4.2):
+    bonus u [H,K], the rest as in `linear_recurrence`, G = H."""
+    y, S = np.zeros_like(v), S.copy()
+    for t in range(len(v)):
+        if t and document[t] != document[t - 1]:
+            S = np.zeros_like(S)
+        for h in range(len(S)):
+            write = np.outer(k[t, h], v[t, h])
+            y[t, h] = q[t, h] @ (S[h] + np.diag(bonus[h]) @ write)
+            S[h] = np.diag(decay[t, h]) @ S[h] + write
+    return y, S
+
+
+def low_rank_recurrence(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    decay: np.ndarray,
+    document: np.ndarray,
+    S: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """S_t = (diag(w_t) + b_t a_t^T) S_{t-1} + k_t v_t^T, y_t = S_t^T q_t, by the matrix itself (Peng et al. 2025,
+    section 4): all [T,H,K], v [T,H,V]."""
+    y, S = np.zeros_like(v), S.copy()
+    for t in range(len(v)):
+        if t and document[t] != document[t - 1]:
+            S = np.zeros_like(S)
+        for h in range(len(S)):
+            S[h] = (np.diag(decay[t, h]) + np.outer(b[t, h], a[t, h])) @ S[h] + np.outer(k[t, h], v[t, h])
+            y[t, h] = q[t, h] @ S[h]
+    return y, S
+
+
 def mamba(
     weights: Weights, u: np.ndarray, document: np.ndarray, tail: np.ndarray, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -235,6 +279,147 @@ def gla(
     return (silu(x @ weights["wg"]) * y) @ weights["wo"]
 
 
+def mlstm(
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    C: np.ndarray,
+    n: np.ndarray,
+    n_head: int,
+    cap: float,
+) -> np.ndarray:
+    """Beck et al. 2024, equations 19 to 27, with nothing stabilised, on one row [T,D]; soft-capped gates and the norm
+    of each head as in the official xlstm_large. C [H,K,V] and n [H,K]: the memory itself."""
+    q, k, v = (split(x @ weights[name], n_head) for name in ("wq", "wk", "wv"))
+    i, f = np.split(cap * np.tanh((x @ weights["w_gates"] + weights["gate_bias"]) / cap), 2, axis=1)
+    y = np.zeros_like(v)
+    for h in range(n_head):
+        memory, normaliser = C[h], n[h]
+        for t in range(len(x)):
+            if t and document[t] != document[t - 1]:
+                memory, normaliser = np.zeros_like(memory), np.zeros_like(normaliser)
+            forget = sigmoid(f[t, h])
+            memory = forget * memory + np.exp(i[t, h]) * np.outer(k[t, h], v[t, h])
+            normaliser = forget * normaliser + np.exp(i[t, h]) * k[t, h]
+            query = q[t, h] / np.sqrt(q.shape[2])
+            y[t, h] = query @ memory / max(abs(query @ normaliser), 1)
+    y = y - y.mean(axis=-1, keepdims=True)
+    y = rms_norm(y, np.ones(1), 1e-6).reshape(len(x), -1) * weights["norm"]
+    return (sigmoid(x @ weights["wg"]) * y) @ weights["wo"]
+
+
+def _previous(x: np.ndarray, document: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The token before each one of a row [T,D] in its document, else zero; `last` [D] came before the row."""
+    out = np.zeros_like(x)
+    for t in range(len(x)):
+        if t and document[t] == document[t - 1]:
+            out[t] = x[t - 1]
+        elif t == 0:
+            out[t] = last
+    return out
+
+
+def _head_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """RWKV's group norm of one token [H,V] -> [H*V], its epsilon 64e-5."""
+    x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 64e-5)
+    return x.reshape(-1) * scale + bias
+
+
+def rwkv6(
+    weights: Weights, x: np.ndarray, document: np.ndarray, last: np.ndarray, S: np.ndarray, n_head: int
+) -> np.ndarray:
+    """Peng et al. 2024, section 4.2, on one row [T,D], token by token with the names of the official RWKV_Tmix_x060's
+    forward pass. S [H,K,V], last [D]: the input before the row."""
+    before = _previous(x, document, last)
+    out = []
+    for t in range(len(x)):
+        if t and document[t] != document[t - 1]:
+            S = np.zeros_like(S)
+        xx = before[t] - x[t]
+        xxx = np.tanh((x[t] + xx * weights["mix_x"]) @ weights["mix_down"]).reshape(5, -1)
+        xw, xk, xv, xr, xg = (x[t] + xx * (weights["mix"][i] + xxx[i] @ weights["mix_up"][i]) for i in range(5))
+        r, k, v = (part @ weights[name] for part, name in ((xr, "wr"), (xk, "wk"), (xv, "wv")))
+        w = np.exp(-np.exp(weights["decay"] + np.tanh(xw @ weights["decay_down"]) @ weights["decay_up"]))
+        r, k, v, w, u = (a.reshape(n_head, -1) for a in (r, k, v, w, weights["bonus"]))
+        y, after = np.zeros_like(v), np.zeros_like(S)
+        for h in range(n_head):
+            kv = np.outer(k[h], v[h])
+            y[h] = r[h] @ (S[h] + np.diag(u[h]) @ kv)
+            after[h] = np.diag(w[h]) @ S[h] + kv
+        S = after
+        y = _head_norm(y, weights["norm.scale"], weights["norm.bias"])
+        out.append((y * silu(xg @ weights["wg"])) @ weights["wo"])
+    return np.array(out)
+
+
+def rwkv7(
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    last: np.ndarray,
+    S: np.ndarray,
+    n_head: int,
+    first: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Time mixing of RWKV-7 on one row [T,D], by its author's formulation for NumPy (RWKV-LM, rwkv_v7_numpy.py): the
+    state S [H,V,K] has values as rows. first [T,D]: the first layer's values (None: this is it); returned too."""
+    before = _previous(x, document, last)
+    out, values = [], []
+    for t in range(len(x)):
+        if t and document[t] != document[t - 1]:
+            S = np.zeros_like(S)
+        xr, xw, xk, xv, xa, xg = (x[t] + mu * (before[t] - x[t]) for mu in weights["mix"])
+        r, k, v = xr @ weights["wr"], xk @ weights["wk"], xv @ weights["wv"]
+        w = np.exp(-sigmoid(np.tanh(xw @ weights["w.down"]) @ weights["w.up"] + weights["w_bias"]) / np.exp(0.5))
+        if first is not None:
+            v = v + (first[t] - v) * sigmoid(xv @ weights["v.down"] @ weights["v.up"] + weights["v.bias"])
+        values.append(v)
+        a = sigmoid(xa @ weights["a.down"] @ weights["a.up"] + weights["a.bias"])
+        g = sigmoid(xg @ weights["g.down"]) @ weights["g.up"]
+        kk = k * weights["k_k"]
+        k = k + k * (a - 1) * weights["k_a"]
+        r, w, k, v, kk, a, r_k = (i.reshape(n_head, -1) for i in (r, w, k, v, kk, a, weights["r_k"]))
+        kk = kk / np.linalg.norm(kk, axis=1, keepdims=True)
+        S = np.array(
+            [S[h] @ np.diag(w[h]) - np.outer(S[h] @ kk[h], kk[h] * a[h]) + np.outer(v[h], k[h]) for h in range(n_head)]
+        )
+        y = _head_norm(np.array([S[h] @ r[h] for h in range(n_head)]), weights["norm.scale"], weights["norm.bias"])
+        y = y + (np.sum(r * k * r_k, axis=1, keepdims=True) * v).reshape(-1)
+        out.append((y * g) @ weights["wo"])
+    return np.array(out), np.array(values) if first is None else first
+
+
+def rwkv_channel_mix(weights: Weights, x: np.ndarray, document: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """RWKV-7's, and with a gate RWKV-6's, on one row [T,D]."""
+    shift = _previous(x, document, last) - x
+    y = np.maximum((x + shift * weights["mix_k"]) @ weights["up"], 0) ** 2 @ weights["down"]
+    if "gate" in weights:
+        y = y * sigmoid((x + shift * weights["mix_r"]) @ weights["gate"])
+    return y
+
+
+def rwkv_model(weights: dict[str, Weights], ids: np.ndarray, document: np.ndarray, n_head: int) -> np.ndarray:
+    """A whole RWKV-7 on one row of ids [T], from nothing: a norm before the first layer and one after the last,
+    residual layers of time and channel mixing. Keys: "model", "0.time", "0.channel", "0.norms", ..."""
+
+    def norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5) * scale + bias
+
+    model = weights["model"]
+    x = norm(model["embedding"][ids], model["input_norm.scale"], model["input_norm.bias"])
+    nothing, size, first, layer = np.zeros(x.shape[1]), x.shape[1] // n_head, None, 0
+    while f"{layer}.time" in weights:
+        norms = weights[f"{layer}.norms"]
+        y = norm(x, norms["norm.scale"], norms["norm.bias"])
+        S = np.zeros((n_head, size, size))
+        y, first = rwkv7(weights[f"{layer}.time"], y, document, nothing, S, n_head, first)
+        x = x + y
+        y = norm(x, norms["channel_norm.scale"], norms["channel_norm.bias"])
+        x = x + rwkv_channel_mix(weights[f"{layer}.channel"], y, document, nothing)
+        layer += 1
+    return norm(x, model["norm.scale"], model["norm.bias"]) @ model["head"].T
+
+
 def _delta_inputs(
     weights: Weights, x: np.ndarray, document: np.ndarray, tail: np.ndarray, n_key_head: int, n_head: int, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -276,6 +461,19 @@ def gated_deltanet(
     y, _ = delta_recurrence(q, k, v, beta, decay[..., None], document, S)
     y = rms_norm(y, weights["norm"]).reshape(len(x), -1)
     return (y * silu(x @ weights["wg"])) @ weights["wo"]
+
+
+def kimi_delta_attention(
+    weights: Weights, x: np.ndarray, document: np.ndarray, tail: np.ndarray, S: np.ndarray, n_head: int, reach: float
+) -> np.ndarray:
+    """Kimi Team 2025, equation 1 and section 4, on one row [T,D]; the decay's function is that of the official code,
+    with one A a head and one dt_bias a key. S [H,K,V]."""
+    q, k, v, beta = _delta_inputs(weights, x, document, tail, n_head, n_head, reach)
+    step = split(softplus(x @ weights["wa_down"] @ weights["wa_up"] + weights["dt_bias"]), n_head)
+    decay = np.exp(-np.exp(weights["A_log"])[None, :, None] * step)
+    y, _ = delta_recurrence(q, k, v, beta, decay, document, S)
+    y = rms_norm(y, weights["norm"]).reshape(len(x), -1)
+    return (y * sigmoid(x @ weights["wg_down"] @ weights["wg_up"])) @ weights["wo"]
 
 
 def gated_conv(weights: Weights, u: np.ndarray, document: np.ndarray, tail: np.ndarray) -> np.ndarray:
@@ -329,5 +527,48 @@ def attention(
             share = share / share.sum()
             read.append(sum(s * value[g] for s, (_, value) in zip(share, seen, strict=True)))
         out.append(weights["wo"].T @ np.concatenate(read) + weights.get("bo", 0))
+        position += 1
+    return np.array(out)
+
+
+def latent_attention(
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    past: list[tuple[np.ndarray, np.ndarray]],
+    n_head: int,
+    theta: float,
+    position: int = 0,
+) -> np.ndarray:
+    """DeepSeek-AI 2024, equations 9 to 19, on one row [T,D], for each token and each head by itself: every key and
+    value is made from the latent vector, nothing is absorbed. Norms as in the official code, pairs of the rotation as
+    in `rotate`.
+
+    `past`: latent vector [C] and rotated key [R] of the tokens before the row, oldest first, of the first token's
+    document; `position`: how many tokens of that document came before.
+    """
+    rank = len(weights["norm"])
+    rope = weights["w_down"].shape[1] - rank
+    size = weights["wk"].shape[1] // n_head
+    kept = [(c, k_r, document[0] if len(document) else 0) for c, k_r in past]
+    out = []
+    for t in range(len(x)):
+        if t and document[t] != document[t - 1]:
+            position = 0
+        query = rms_norm(weights["wq_down"].T @ x[t], weights["q_norm"]) if "wq_down" in weights else x[t]
+        queries = (weights["wq"].T @ query).reshape(n_head, size + rope)
+        down = weights["w_down"].T @ x[t]
+        kept.append((rms_norm(down[:rank], weights["norm"]), rotate(down[rank:], position, theta), document[t]))
+        seen = [(c, k_r) for c, k_r, of in kept if of == document[t]]
+        read = []
+        for h in range(n_head):
+            of_head = slice(h * size, (h + 1) * size)
+            q = np.concatenate([queries[h, :size], rotate(queries[h, size:], position, theta)])
+            keys = [np.concatenate([weights["wk"][:, of_head].T @ c, k_r]) for c, k_r in seen]
+            values = [split(weights["wv"], n_head)[:, h].T @ c for c, _ in seen]
+            score = np.array([q @ key for key in keys]) / np.sqrt(size + rope)
+            share = np.exp(score - score.max())
+            read.append(sum(s * value for s, value in zip(share / share.sum(), values, strict=True)))
+        out.append(weights["wo"].T @ np.concatenate(read))
         position += 1
     return np.array(out)

@@ -4,15 +4,19 @@ differences."""
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers import configs
+from linearnexus.mixers.base import Context
 from linearnexus.mixers.config import MixerConfig
+from linearnexus.models import presets
+from linearnexus.models.language_model import LanguageModel
 from linearnexus.ops import delta_rule, linear_attention
 from linearnexus.ops import selective_scan as scan_op
 from tests.laws import reference, subjects
@@ -109,6 +113,15 @@ def attention(config: configs.AttentionConfig, params: Any, row: Row) -> np.ndar
     return reference.attention(weights_of(params), row.x, row.document, past, *shape, position=row.position)
 
 
+def latent_attention(config: configs.LatentAttentionConfig, params: Any, row: Row) -> np.ndarray:
+    rank = params.wk.shape[0]
+    slots = row.state.k.shape[1]
+    last = [row.state.k[0, i % slots] for i in range(max(0, row.index - slots), row.index)]
+    past = [(kept[:rank], kept[rank:]) for kept in last]
+    shape = (config.n_head, config.rope_theta, row.position)
+    return reference.latent_attention(weights_of(params), row.x, row.document, past, *shape)
+
+
 def mamba(config: configs.MambaConfig, params: Any, row: Row) -> np.ndarray:
     return reference.mamba(official(params), row.x, row.document, row.state.tail, row.state.h.T)[0]
 
@@ -132,6 +145,12 @@ def gla(config: configs.GLAConfig, params: Any, row: Row) -> np.ndarray:
     return reference.gla(weights_of(params), row.x, row.document, row.state.S, *shape)
 
 
+def mlstm(config: configs.MLSTMConfig, params: Any, row: Row) -> np.ndarray:
+    memory = row.state.S * np.exp(row.state.m)[:, None, None]
+    before = (row.document, memory[..., :-1], memory[..., -1])
+    return reference.mlstm(weights_of(params), row.x, *before, config.n_head, config.gate_cap)
+
+
 def deltanet(config: configs.DeltaNetConfig, params: Any, row: Row) -> np.ndarray:
     shape = (config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
     return reference.deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
@@ -142,6 +161,29 @@ def gated_deltanet(config: configs.GatedDeltaNetConfig, params: Any, row: Row) -
     return reference.gated_deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
 
 
+def kimi_delta_attention(config: configs.KimiDeltaAttentionConfig, params: Any, row: Row) -> np.ndarray:
+    shape = (config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
+    before = (row.document, row.state.tail, row.state.S)
+    return reference.kimi_delta_attention(weights_of(params), row.x, *before, *shape)
+
+
+def named(params: Any, *without: str) -> reference.Weights:
+    """A module's arrays by their paths: "norm.scale"."""
+    found = jax.tree_util.tree_leaves_with_path(params)
+    names = ((jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in found)
+    return {name: leaf for name, leaf in names if not name.startswith(without)}
+
+
+def rwkv6(config: configs.RWKV6Config, params: Any, row: Row) -> np.ndarray:
+    before = (row.document, row.state.tail[0], row.state.S)
+    return reference.rwkv6(named(params), row.x, *before, config.n_head)
+
+
+def rwkv7(config: configs.RWKV7Config, params: Any, row: Row) -> np.ndarray:
+    before = (row.document, row.state.tail[0], row.state.S.transpose(0, 2, 1))
+    return reference.rwkv7(named(params), row.x, *before, config.n_head)[0]
+
+
 def gated_conv(config: configs.GatedConvConfig, params: Any, row: Row) -> np.ndarray:
     return reference.gated_conv(weights_of(params), row.x, row.document, row.state.tail)
 
@@ -149,13 +191,18 @@ def gated_conv(config: configs.GatedConvConfig, params: Any, row: Row) -> np.nda
 # A mixer that is registered and has a line here is tested in all its `examples()`; one without is not.
 REFERENCES: dict[type[MixerConfig], Callable[[Any, Any, Row], np.ndarray]] = {
     configs.AttentionConfig: attention,
+    configs.LatentAttentionConfig: latent_attention,
     configs.MambaConfig: mamba,
     configs.Mamba2Config: mamba2,
     configs.LinearAttentionConfig: linear,
     configs.RetNetConfig: retnet,
     configs.GLAConfig: gla,
+    configs.MLSTMConfig: mlstm,
     configs.DeltaNetConfig: deltanet,
     configs.GatedDeltaNetConfig: gated_deltanet,
+    configs.KimiDeltaAttentionConfig: kimi_delta_attention,
+    configs.RWKV6Config: rwkv6,
+    configs.RWKV7Config: rwkv7,
     configs.GatedConvConfig: gated_conv,
 }
 EXAMPLES = {name: config for name, config in subjects.mixer_examples().items() if type(config) in REFERENCES}
@@ -231,6 +278,57 @@ def test_a_mixers_gradients_are_the_equations_slopes(name: str) -> None:
             want = (value(EPS) - value(-EPS)) / (2 * EPS)
             got = sum(float(np.vdot(a, d)) for a, d in zip(slope, along, strict=True))
             assert abs(got - want) < 1e-6 * abs(want), what
+
+
+def test_rwkv7_is_its_authors_model() -> None:
+    """A whole small model against the author's formulation, logits and slopes, over documents: catches a value residual
+    that takes another layer's values or document, a channel mix that sees over a border, and a norm left out. Then the
+    same in steps, and by the scan of deep models."""
+    with precision("float64"):
+        mixer = configs.RWKV7Config(n_head=2, decay_rank=3, a_rank=5, v_rank=2, gate_rank=4)
+        config = dataclasses.replace(
+            presets.rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
+        )
+        model = subjects.moved(LanguageModel.init(config, jax.random.key(0)), "float64")
+        rng = np.random.default_rng(12)
+        ids, dy = rng.integers(13, size=(1, T), dtype=np.int32), rng.standard_normal((1, T, 13))
+        starts = np.zeros((1, T), bool)
+        starts[0, 9] = starts[0, 10] = True
+        given, begins = jax.numpy.asarray(ids), jax.numpy.asarray(starts)
+
+        def want(model: Any) -> np.ndarray:
+            weights = {"model": named(model, "blocks")}
+            for layer, block in enumerate(model.blocks):
+                parts = {"time": block.mixer, "channel": block.channel_mixer}
+                weights |= {f"{layer}.{name}": named(part) for name, part in parts.items()}
+                weights[f"{layer}.norms"] = named(block, "mixer", "channel_mixer")
+            return reference.rwkv_model(weights, ids[0], np.cumsum(starts[0]), 2)
+
+        def slopes(model: Any) -> Any:
+            logits, pull = jax.vjp(lambda model: model(given, None, begins).logits, model)
+            return logits, pull(dy)[0]
+
+        logits, slope = jit(slopes)(model)
+        assert error(np.asarray(logits[0]), want(model)) < TOLERANCE["float64"]
+        along = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), model)
+        up, down = (
+            float(np.vdot(want(jax.tree.map(lambda w, d, s=s: w + s * EPS * d, model, along)), dy)) for s in (1, -1)
+        )
+        got = sum(float(np.vdot(*pair)) for pair in zip(jax.tree.leaves(slope), jax.tree.leaves(along), strict=True))
+        assert abs(got - (up - down) / (2 * EPS)) < 1e-6 * abs(got)
+
+        state = model.init_state(1, T)
+        step = jit(lambda model, ids, state, starts: model.step(ids, state, None, starts))
+        for t in range(T):
+            one, state = step(model, given[:, t], state, begins[:, t])
+            assert error(np.asarray(one), np.asarray(logits[:, t])) < TOLERANCE["float64"]
+        context = Context(count_tokens(ids.shape, None, begins, None, None)[0])
+
+        def both(model: Any) -> Any:
+            x = model._embed(given, context.tokens.position)
+            return model._scan(x, context)[0], model._through(x, context, model.blocks, 0)[0]
+
+        assert error(*map(np.asarray, jit(both)(model))) < TOLERANCE["float64"]
 
 
 def scan_inputs(dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, Tokens]:
@@ -315,7 +413,21 @@ class Case(NamedTuple):
     masks: bool = True
 
 
-MEMORIES = {
+BONUS = np.array([[0.7, -0.3, 1.2, 0.1], [-1.1, 0.4, 0.2, 0.9]])
+
+
+def with_bonus(form: Callable[..., Any]) -> Callable[..., Any]:
+    """RWKV-6's form of linear attention."""
+    return lambda *parts: form(*parts, jax.numpy.asarray(BONUS, parts[0].dtype))
+
+
+bonus_op = SimpleNamespace(
+    **{name: with_bonus(getattr(linear_attention, name)) for name in ("step", "recurrent", "chunked")}
+)
+low_rank_op = SimpleNamespace(
+    step=delta_rule.low_rank_step, recurrent=delta_rule.low_rank_recurrent, chunked=delta_rule.low_rank_chunked
+)
+MEMORIES: dict[str, tuple[Any, Case]] = {
     "linear 1 head": (linear_attention, Case(1, "head", 4, 2)),
     "linear 31 none": (linear_attention, Case(31, "none", 3, 1)),
     "linear 32 key plain": (linear_attention, Case(32, "key", 3, 3, masks=False)),
@@ -330,8 +442,17 @@ MEMORIES = {
     "delta 77 none repeated 0.9": (delta_rule, Case(77, "none", 2, 1, beta=0.9)),
     "delta 77 head repeated 1.9": (delta_rule, Case(77, "head", 2, 1, beta=1.9)),
     "delta 77 key": (delta_rule, Case(77, "key", 2, 2)),
+    "bonus 77 key": (bonus_op, Case(77, "key", 2, 2)),
+    "low rank 77 key": (low_rank_op, Case(77, "key", 2, 2)),
 }
-RECURRENCES = {linear_attention: reference.linear_recurrence, delta_rule: reference.delta_recurrence}
+
+
+def recurrence(op: Any) -> Callable[..., Any]:
+    if op is bonus_op:
+        return functools.partial(reference.bonus_recurrence, bonus=BONUS)
+    if op is low_rank_op:
+        return reference.low_rank_recurrence
+    return reference.delta_recurrence if op is delta_rule else reference.linear_recurrence
 
 
 def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.ndarray, np.ndarray, Tokens]:
@@ -349,6 +470,9 @@ def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.nd
     choices = [np.log(0.9999), np.log(0.9), np.log(1e-6), -1e5]  # the last: nothing is left
     log_decay = rng.choice(choices, size=(B, t, case.heads, size), p=[0.6, 0.2, 0.1, 0.1])
     parts = [q, k, rng.standard_normal((B, t, case.heads, size_v)), *([beta] if op is delta_rule else [])]
+    if op is low_rank_op:
+        a = k / np.linalg.norm(k, axis=-1, keepdims=True)
+        parts += [a, -rng.uniform(0, 1, a.shape) * a]
     parts += [log_decay if size else None, rng.standard_normal((B, case.heads, size_k, size_v))]
     valid = rng.random((B, t)) < 0.8
     starts = rng.random((B, t)) < 0.3
@@ -377,7 +501,7 @@ def remembered(name: str, parts: list[Any], valid: np.ndarray, starts: np.ndarra
         real, begins = valid[b], starts[b][valid[b]]
         S = np.zeros_like(state[b]) if begins[:1].any() else state[b]
         row = (a[b][real] for a in (*inputs, decay))
-        y[b][real], after[b] = RECURRENCES[op](*row, np.cumsum(begins), S)
+        y[b][real], after[b] = recurrence(op)(*row, np.cumsum(begins), S)
     return y, after
 
 
