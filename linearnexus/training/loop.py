@@ -82,12 +82,7 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     """
     before, info = run_folder.read_config(folder)
     config = continued(before, changes, folder)
-    source = open_source(config, folder / "tokenizer.json")
-    if source.info["sha256"] != info["corpus"]["sha256"]:
-        raise UserError(
-            f"The text of {config.data} has changed since {folder} began, so the run cannot go on as it was; "
-            "restore the text, or train a new run."
-        )
+    source = open_source(config, folder / "tokenizer.json", info["corpus"]["sha256"])
     loop = _Loop(config, source)
     loop.check_prompt()
     source.verify()

@@ -59,11 +59,11 @@ class Source:
         parts: list[Batches] = []
         for number, (ids, held_out) in enumerate(zip(self.train, self.validation, strict=True)):
             seed = config.seed if len(self.train) == 1 else int(random(config.seed, SEEDS, number + 1)[-1])
-            evaluation_windows(held_out, length, size)  # a split too short says so
             if config.packing == "best-fit":
                 parts.append(PackedBatches(Tokens.of(ids), length, size, seed))
             else:
                 parts.append(WindowBatches(ids, length, size, seed, config.order))
+            evaluation_windows(held_out, length, size)  # a split too short says so
         return parts[0] if len(parts) == 1 else MixedBatches(parts, self.weights, size, config.seed)
 
     def verify(self) -> None:
@@ -78,18 +78,30 @@ def check_source(config: TrainConfig) -> None:
         load_corpus(config.data)
 
 
-def open_source(config: TrainConfig, tokenizer: Path | None = None) -> Source:
-    """The data of a run; `tokenizer`: the file of one that goes on, for a plain text. Raises UserError."""
+def open_source(config: TrainConfig, tokenizer: Path | None = None, sha256: str | None = None) -> Source:
+    """The data of a run; of one that goes on, with its tokenizer's file and the digest of what it began with. Raises
+    UserError."""
     found = _prepared(config)
     if found:
-        return _open_prepared(config, found)
+        source = _open_prepared(config, found)
+        _unchanged(config, source.info["sha256"], sha256)
+        return source
     corpus = load_corpus(config.data)
+    digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
+    _unchanged(config, digest, sha256)  # before the old tokenizer meets a new character
     name = config.tokenizer or "char"
     built = build(name, corpus.text) if tokenizer is None else load(tokenizer)
     train, validation = split(built.encode_array(corpus.text), config.validation_fraction)
-    digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
     info = {"name": corpus.name, "characters": len(corpus.text), "sha256": digest}
     return Source(built, name, (train,), (validation,), (1.0,), (), info)
+
+
+def _unchanged(config: TrainConfig, sha256: str, before: str | None) -> None:
+    if before not in (None, sha256):
+        raise UserError(
+            f"The text of {config.data} has changed since the run began, so it cannot go on as it was; restore the "
+            "text, or train a new run."
+        )
 
 
 def _open_prepared(config: TrainConfig, found: list[tuple[Prepared, float | None]]) -> Source:
