@@ -47,13 +47,13 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
 install_import_hook("linearnexus", f"{__name__}.check")
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
-    """Forgets compiled programs once they take half of what Linux allows: each has a dozen memory maps, a process may
-    have 65,530, and beyond them the compiler ends in a segmentation fault."""
+    """Forgets compiled programs once they take a third of what Linux allows: each has a dozen memory maps or more, a
+    process may have 65,530, and beyond them it ends in a segmentation fault."""
     yield
     maps = Path("/proc/self/maps")
-    if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+    if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         sys.modules["jax"].clear_caches()
 
 
