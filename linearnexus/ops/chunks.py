@@ -139,24 +139,24 @@ def decay_out(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
 
 
 def pair_weights(
-    q: Float[Array, "Q B G C K"],
-    k: Float[Array, "P B G C K"],
+    q: Float[Array, "B G C K"],
+    k: Float[Array, "B G C K"],
     log_decay: Float[Array, "B G R C X"] | None,
     visible: Bool[Array, "#B C C"],
-) -> Float[Array, "Q P B G R C C"]:
-    """`sum_k q_t[k] k_s[k] exp(sum of log_decay[k] over s+1 ... t)` where t sees s, else 0, for Q sets of queries and P
-    sets of keys. X is 1 (one decay a head) or K (one a key, and then R is 1); None: no decay."""
+) -> Float[Array, "B G R C C"]:
+    """`sum_k q_t[k] k_s[k] exp(sum of log_decay[k] over s+1 ... t)` where t sees s, else 0. X is 1 (one decay a head)
+    or K (one a key, and then R is 1); None: no decay."""
     if log_decay is not None and log_decay.shape[-1] > 1:
-        scores = _keywise(q, k, log_decay[:, :, 0])[:, :, :, :, None]
-        return jnp.where(visible[None, None, :, None, None], scores, 0)
-    scores = jnp.einsum("qbgtk,pbgsk->qpbgts", q, k)[:, :, :, :, None]
+        scores = _keywise(q, k, log_decay[:, :, 0])[:, :, None]
+        return jnp.where(visible[:, None, None], scores, 0)
+    scores = jnp.einsum("bgtk,bgsk->bgts", q, k)[:, :, None]
     if log_decay is not None:
-        c = k.shape[-2]
+        c = q.shape[2]
         # sums[t, s] over s < i <= t: one product with a triangle of ones, of the log-decays below the diagonal
         columns = jnp.where(jnp.tril(jnp.ones((c, c), bool), -1), log_decay, 0)
         sums = jnp.einsum("ti,bgris->bgrts", jnp.tril(jnp.ones((c, c), log_decay.dtype)), columns, precision=EXACT)
-        scores = scores * jnp.exp(sums)[None, None]
-    return jnp.where(visible[None, None, :, None, None], scores, 0)
+        scores = scores * jnp.exp(sums)
+    return jnp.where(visible[:, None, None], scores, 0)
 
 
 def before(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
@@ -176,37 +176,36 @@ def decay_before(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
 
 
 def _keywise(
-    q: Float[Array, "Q B G C K"], k: Float[Array, "P B G C K"], log_decay: Float[Array, "B G C K"]
-) -> Float[Array, "Q P B G C C"]:
+    q: Float[Array, "B G C K"], k: Float[Array, "B G C K"], log_decay: Float[Array, "B G C K"]
+) -> Float[Array, "B G C C"]:
     """The causal pairs under a decay for each key: blocks of LEAF tokens pair by pair, then two neighbours become one
     block, again and again. What a second half reads of the first passes the middle, so both factors `exp(sums to and
     from the middle)` are at most 1 and the pairs are one matrix product."""
-    c, size = k.shape[-2], LEAF
+    batch, c, size = q.shape[:2], q.shape[2], LEAF
     while size < c:
         size *= 2
-    q, k, log_decay = (jnp.pad(x, (*((0, 0),) * (x.ndim - 2), (0, size - c), (0, 0))) for x in (q, k, log_decay))
+    q, k, log_decay = (jnp.pad(x, ((0, 0), (0, 0), (0, size - c), (0, 0))) for x in (q, k, log_decay))
 
     def blocks(x: Array, size: int) -> Array:
-        """[..., C, K] -> [..., C / size, size, K]"""
-        return x.reshape(*x.shape[:-2], -1, size, x.shape[-1])
+        """[B, G, C, K] -> [B, G, C / size, size, K]"""
+        return x.reshape(*batch, -1, size, x.shape[-1])
 
     def half(x: Array, which: int, size: int) -> Array:
         """The first or second half of each block of twice the size."""
-        return blocks(x, size)[..., which::2, :, :]
+        return blocks(x, size)[:, :, which::2]
 
     g = blocks(log_decay, LEAF)
     columns = jnp.where(jnp.tril(jnp.ones((LEAF, LEAF), bool), -1)[:, :, None], g[..., None, :], 0)
     sums = jnp.einsum("ti,bgnisk->bgntsk", jnp.tril(_ones(g)), columns, precision=EXACT)
-    pairs = blocks(k, LEAF)[..., None, :, :] * jnp.exp(sums)[None]
-    scores = jnp.einsum("qbgntk,pbgntsk->qpbgnts", blocks(q, LEAF), pairs)
-    while (size := scores.shape[-1]) < q.shape[-2]:
-        reads = half(q, 1, size) * decay_in(half(log_decay, 1, size))[None]
-        writes = half(k, 0, size) * decay_out(half(log_decay, 0, size))[None]
-        across = jnp.einsum("qbgntk,pbgnsk->qpbgnts", reads, writes)
-        left, right = scores[..., ::2, :, :], scores[..., 1::2, :, :]
-        top = jnp.pad(left, (*((0, 0),) * 6, (0, size)))
+    scores = jnp.einsum("bgntk,bgnsk,bgntsk->bgnts", blocks(q, LEAF), blocks(k, LEAF), jnp.exp(sums))
+    while (size := scores.shape[-1]) < q.shape[2]:
+        reads = half(q, 1, size) * decay_in(half(log_decay, 1, size))
+        writes = half(k, 0, size) * decay_out(half(log_decay, 0, size))
+        across = jnp.einsum("bgntk,bgnsk->bgnts", reads, writes)
+        left, right = scores[:, :, ::2], scores[:, :, 1::2]
+        top = jnp.pad(left, ((0, 0),) * 4 + ((0, size),))
         scores = jnp.concatenate([top, jnp.concatenate([across, right], axis=-1)], axis=-2)
-    return scores[..., 0, :c, :c]
+    return scores[:, :, 0, :c, :c]
 
 
 def _sums(log_decay: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Array, "... C X"]:

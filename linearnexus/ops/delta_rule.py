@@ -98,11 +98,11 @@ def chunked(
         if g is not None:
             kept = decay_in(g)
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
-        own, read = pair_weights(jnp.stack([k, q]), k[None], g, chunk.pairs(q.shape[2]))[:, 0]
-        among = beta * jnp.tril(own, -1)
+        visible = chunk.pairs(q.shape[2])
+        among = beta * pair_weights(k, k, g, visible & ~jnp.eye(q.shape[2], dtype=bool)[None])
         wanted = beta * (v - chunk.read(keys) @ S)
         corrections = solve(among, wanted)
-        y = read @ corrections + chunk.read(reads) @ S
+        y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
     beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
@@ -162,8 +162,9 @@ def low_rank_chunked(
         q, k, v, a, b, g = inputs
         visible, g, v = chunk.pairs(q.shape[2]), g[:, :, None], v[:, :, None]
         order = jnp.tril(jnp.ones_like(visible))
-        early, late = pair_weights(jnp.stack([later(a), q]), jnp.stack([b, k]), g, order)
-        early, late = (jnp.where(visible[None, :, None, None], pairs, 0) for pairs in (before(early), late))
+        # one call a pair: all of them in one batched product end JAX 0.10 in a segmentation fault
+        early = [jnp.where(visible[:, None, None], before(pair_weights(later(a), x, g, order)), 0) for x in (b, k)]
+        late = [pair_weights(q, x, g, visible) for x in (b, k)]
         found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
         found = solve(-early[0], found)
         y = late[0] @ found + late[1] @ v + chunk.read(q[:, :, None] * decay_in(g)) @ S

@@ -99,10 +99,10 @@ def chunked(
         visible = chunk.pairs(q.shape[2])
         reads, writes = q[:, :, None], k[:, :, None]
         if bonus is None:
-            weights = pair_weights(q[None], k[None], g, visible)[0, 0]
+            weights = pair_weights(q, k, g, visible)
         else:
             order = jnp.tril(jnp.ones_like(visible))
-            weights = before(pair_weights(later(q)[None], k[None], g, order)[0, 0])
+            weights = before(pair_weights(later(q), k, g, order))
             weights = jnp.where(visible[:, None, None], weights, 0)
         if g is not None:
             reads = reads * (decay_in(g) if bonus is None else decay_before(g))
