@@ -1,6 +1,6 @@
 """What `linearnexus data prepare` needs and survives, measured on text that this script makes.
 
-    python -m benchmarks.prepare --gigabytes 2 --folder /tmp/prepare         memory, tokens/s, cores
+    python -m benchmarks.prepare --gigabytes 2 --folder DIR                  memory, tokens/s, cores
     python -m benchmarks.prepare --gigabytes 0.3 --kills 10 --folder DIR     SIGKILL at random moments, then compare
 
 The text is random words by Zipf's law: JSON lines, of which one in fifty is a copy, and one text file of a twentieth of

@@ -12,23 +12,22 @@ the reader stands after it, so that reading can go on from there.
 Look first at: `Task`, `Reader.tasks`, `Reader._cut` (where a long document may be cut).
 """
 
-import gzip
 import hashlib
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from linearnexus.core.errors import UserError
+from linearnexus.data.opened import count_lines, opened, skip
 from linearnexus.data.sources import File
+from linearnexus.tokenizers.base import AFTER_A_LETTER
 
 PIECE = 2**20  # bytes of text in a task
 LONGEST = 2**30  # bytes of a document that is read whole: a JSON line, a Parquet row, text between separators
-# After a letter and before white space the pre-tokenizers of GPT-2 and its successors always put a boundary.
-BOUNDARY = re.compile(rb"[A-Za-z](?=[ \n])")
+BOUNDARY = re.compile(AFTER_A_LETTER.pattern.encode())
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Reader:
     def _records(self, file: File, place: Place, records: Iterator[tuple[Any, int, int]]) -> Iterator[Task]:
         """Documents that come whole: (text, bytes of it, or the error that it gave; the place after it; bytes of the
         file read)."""
-        at, skip = place.at, place.pieces
+        at, known = place.at, place.pieces
         for record, after, read in records:
             end = Place(place.file, after)
             try:
@@ -129,10 +128,10 @@ class Reader:
                 else:
                     key = hash_of(data)
                     for number, (piece, _, last, exact) in enumerate(self._pieces(io.BytesIO(data)), 1):
-                        if number > skip:
+                        if number > known:
                             here = end if last else Place(place.file, at, number, key)
                             yield Task([piece], here, "", key, number == 1, last, not exact, size=len(piece), read=read)
-            at, skip = after, 0
+            at, known = after, 0
 
     def _whole(self, file: File, place: Place) -> Iterator[Task]:
         """A text file as one document; a long one is read twice, the first time for its hash."""
@@ -141,7 +140,7 @@ class Reader:
             digest, size, count = hashlib.blake2b(digest_size=8), 0, 0
             data = b""
             try:
-                with _opened(file) as (stream, _):
+                with opened(file) as (stream, _):
                     for data, *_ in self._pieces(stream):
                         digest.update(data)
                         size, count = size + len(data.strip()), count + 1
@@ -153,7 +152,7 @@ class Reader:
                 yield Task([data] if size else [], end, empty=not size, size=len(data), read=file.size)
                 return
             key = _number(digest)
-        with _opened(file) as (stream, raw):
+        with opened(file) as (stream, raw):
             start = place.at
             for data, at, last, exact in self._pieces(stream, start):
                 here = end if last else Place(place.file, at, 0, key)
@@ -162,7 +161,7 @@ class Reader:
 
     def _pieces(self, stream: io.BufferedIOBase, at: int = 0) -> Iterator[tuple[bytes, int, bool, bool]]:
         """UTF-8 text from byte `at` on in pieces: (text, the place after it, is it the last, is the cut exact?)."""
-        _skip(stream, at)
+        skip(stream, at)
         buffer = b""
         while True:
             buffer += stream.read(2 * self.piece - len(buffer))
@@ -197,8 +196,8 @@ class Reader:
 
     def _split(self, file: File, at: int, separator: bytes) -> Iterator[tuple[Any, int, int]]:
         """What stands between separators, from byte `at` on."""
-        with _opened(file) as (stream, raw):
-            _skip(stream, at)
+        with opened(file) as (stream, raw):
+            skip(stream, at)
             buffer, start, more = b"", 0, True
             while more:
                 fresh = stream.read(self.piece)
@@ -275,8 +274,8 @@ class Reader:
         if at is not None and file.kind == "parquet":
             where = f" in row {at + 1:,}"
         elif at is not None and file.kind == "jsonl":
-            with _opened(file) as (stream, _):
-                where = f" in line {1 + _count_lines(stream, after - 1):,}"
+            with opened(file) as (stream, _):
+                where = f" in line {1 + count_lines(stream, after - 1):,}"
         elif at is not None:
             where = f" in the document at byte {at:,}"
         correct = "convert it (iconv -f LATIN1 -t UTF-8)" if "UTF" in str(error) else "correct it"
@@ -318,55 +317,3 @@ def _checked(text: Any, at: int = 0) -> bytes:
     if (zero := data.find(b"\0")) >= 0:
         raise NoText(f"byte {at + zero:,} is 0, as in binary data")
     return data.replace(b"\r\n", b"\n") if b"\r" in data else data
-
-
-@contextmanager
-def _opened(file: File) -> Iterator[tuple[io.BufferedIOBase, io.BufferedIOBase]]:
-    """(the content, the file as it is on the disk, whose position tells how far reading has come)."""
-    try:
-        with io.BytesIO(file.data) if file.data is not None else open(file.path, "rb") as raw:
-            if file.compression == "gz":
-                with gzip.GzipFile(fileobj=raw) as stream:
-                    yield stream, raw
-            elif file.compression == "zst":
-                with _zstd(raw, file.name) as stream:
-                    yield stream, raw
-            else:
-                yield raw, raw
-    except UserError:
-        raise
-    except EOFError as error:
-        raise UserError(f"'{file.name}' ends too early: it was cut short; take it again from where it came.") from error
-    except OSError as error:
-        raise UserError(f"Could not read '{file.name}' ({error.strerror or error}).") from error
-
-
-def _zstd(raw: Any, name: str) -> Any:
-    try:
-        from compression.zstd import ZstdFile  # Python 3.14
-
-        return ZstdFile(raw)
-    except ImportError:
-        pass
-    try:
-        from zstandard import ZstdDecompressor
-    except ImportError:
-        raise UserError(
-            f"Reading '{name}' needs zstandard, which is not installed; pip install 'linearnexus[data]'."
-        ) from None
-    return io.BufferedReader(ZstdDecompressor().stream_reader(raw, read_across_frames=True))
-
-
-def _skip(stream: io.BufferedIOBase, count: int) -> None:
-    if isinstance(stream, io.BufferedReader | io.BytesIO) and stream.seekable():
-        stream.seek(count)
-        return
-    while count and (data := stream.read(min(count, PIECE))):
-        count -= len(data)
-
-
-def _count_lines(stream: io.BufferedIOBase, stop: int) -> int:
-    lines = 0
-    while stop > 0 and (data := stream.read(min(stop, PIECE))):
-        lines, stop = lines + data.count(b"\n"), stop - len(data)
-    return lines

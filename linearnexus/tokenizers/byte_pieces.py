@@ -8,6 +8,7 @@ Look first at: `BytePieces`, `pieces_of`, `ByteStream`.
 """
 
 import codecs
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
@@ -30,13 +31,13 @@ def pieces_of(merges: Iterable[tuple[str, str]]) -> dict[str, bytes]:
     return pieces
 
 
-class BytePieces:
+class BytePieces(ABC):
     """Decodes by joining the bytes of the tokens; bad UTF-8 becomes U+FFFD."""
 
     @property
+    @abstractmethod
     def pieces(self) -> Sequence[bytes]:
         """The bytes of each id."""
-        raise NotImplementedError
 
     @property
     def vocab_size(self) -> int:
