@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.batches import evaluation_windows
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.tokenizers import save
@@ -50,8 +49,7 @@ def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> 
     """
     source = open_source(config)
     model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
-    tokenizer = config.tokenizer if source.prepared else source.tokenizer_name
-    config = dataclasses.replace(config, model=model, tokenizer=tokenizer).resolved()
+    config = dataclasses.replace(config, model=model, tokenizer=source.tokenizer_spec).resolved()
     loop = _Loop(config, source)
     loop.check_prompt()
     source.verify()
@@ -103,6 +101,7 @@ class _Loop:
     def __init__(self, config: TrainConfig, source: Source) -> None:
         self.config, self.source, self.tokenizer = config, source, source.tokenizer
         self.batches = source.batches(config)
+        source.evaluation(config)  # a split too short says so before the run begins
         self.ahead = Ahead(self.batches, config.accumulate)
         self.total = self._total_steps()
         self.best: tuple[float, int] | None = None  # validation loss, step
@@ -266,10 +265,9 @@ class _Loop:
     def _evaluate(self, state: TrainState, done: int) -> None:
         """The validation loss (of a mixture, by its weights) and a sample, written and shown."""
         config, loss = self.config, 0.0
-        for ids, share in zip(self.source.validation, self.source.weights, strict=True):
+        for share, batches in self.source.evaluation(config):
             total = count = 0.0
-            windows = evaluation_windows(ids, config.sequence_length, config.batch_size, config.eval_batches or None)
-            for batch, weights in windows:
+            for batch, weights in batches:
                 value, weight = evaluate_batch(state.model, batch.inputs, batch.targets, weights, batch.starts)
                 total, count = total + float(value), count + float(weight)
             loss += share * total / count

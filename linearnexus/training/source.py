@@ -10,10 +10,12 @@ Look first at: `open_source`, `Source`, `Ahead`.
 import hashlib
 import math
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,15 +33,58 @@ from linearnexus.training.config import TrainConfig
 SEEDS = 2**64 - 2  # counter of the random stream that the seeds of a mixture's sources come from
 
 
-@dataclass(frozen=True)
-class Source:
+class Evaluation(NamedTuple):
+    """Part of a validation split."""
+
+    share: float  # of this part's mean loss in the whole
+    batches: Iterable[tuple[Batch, np.ndarray]]  # with the weights [B,T] of the targets
+
+
+class Source(ABC):
+    """What a run trains on: batches for its steps and for its evaluations, and the tokenizer that made them."""
+
     tokenizer: Tokenizer
     tokenizer_name: str  # for people
+    tokenizer_spec: str | None  # for config.json; None: the data has its own tokenizer
+    info: dict[str, Any]  # for config.json: name, sha256
+
+    @property
+    @abstractmethod
+    def train_tokens(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def validation_tokens(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def first_token(self) -> int:
+        """What a sample may begin with."""
+
+    @abstractmethod
+    def batches(self, config: TrainConfig) -> Batches:
+        """The training batches of a run. Raises UserError where there is too little to train on."""
+
+    @abstractmethod
+    def evaluation(self, config: TrainConfig) -> list[Evaluation]:
+        """The validation batches of a run, the same every time. Raises UserError where there is too little."""
+
+    def verify(self) -> None:  # noqa: B027 (most sources have nothing to verify)
+        """Raises UserError, naming the file, where one is not as it was written."""
+
+
+@dataclass(frozen=True)
+class TextSource(Source):
+    """A text or prepared folders, in windows."""
+
+    tokenizer: Tokenizer
+    tokenizer_name: str
+    tokenizer_spec: str | None
+    info: dict[str, Any]
     train: tuple[np.ndarray | Tokens, ...]  # of each text
     validation: tuple[np.ndarray | Tokens, ...]
-    weights: tuple[float, ...]  # of each text, their sum is 1
-    prepared: tuple[Prepared, ...]  # none: a plain text
-    info: dict[str, Any]  # for config.json: name, sha256
+    weights: tuple[float, ...] = (1.0,)  # of each text, their sum is 1
+    prepared: tuple[Prepared, ...] = ()  # none: a plain text
 
     @property
     def train_tokens(self) -> int:
@@ -54,20 +99,24 @@ class Source:
         return int(Tokens.of(self.train[0]).read(0, 1)[0])
 
     def batches(self, config: TrainConfig) -> Batches:
-        """The training batches of a run. Raises UserError for a text too short for one of training or validation."""
         length, size = config.sequence_length, config.batch_size
         parts: list[Batches] = []
-        for number, (ids, held_out) in enumerate(zip(self.train, self.validation, strict=True)):
+        for number, ids in enumerate(self.train):
             seed = config.seed if len(self.train) == 1 else int(random(config.seed, SEEDS, number + 1)[-1])
             if config.packing == "best-fit":
                 parts.append(PackedBatches(Tokens.of(ids), length, size, seed))
             else:
                 parts.append(WindowBatches(ids, length, size, seed, config.order))
-            evaluation_windows(held_out, length, size)  # a split too short says so
         return parts[0] if len(parts) == 1 else MixedBatches(parts, self.weights, size, config.seed)
 
+    def evaluation(self, config: TrainConfig) -> list[Evaluation]:
+        length, size, limit = config.sequence_length, config.batch_size, config.eval_batches or None
+        return [
+            Evaluation(share, evaluation_windows(ids, length, size, limit))
+            for ids, share in zip(self.validation, self.weights, strict=True)
+        ]
+
     def verify(self) -> None:
-        """Raises UserError, naming the file, where a shard is not as it was written."""
         for prepared in self.prepared:
             prepared.verify()
 
@@ -93,7 +142,7 @@ def open_source(config: TrainConfig, tokenizer: Path | None = None, sha256: str 
     built = build(name, corpus.text) if tokenizer is None else load(tokenizer)
     train, validation = split(built.encode_array(corpus.text), config.validation_fraction)
     info = {"name": corpus.name, "characters": len(corpus.text), "sha256": digest}
-    return Source(built, name, (train,), (validation,), (1.0,), (), info)
+    return TextSource(built, name, name, info, (train,), (validation,))
 
 
 def _unchanged(config: TrainConfig, sha256: str, before: str | None) -> None:
@@ -104,7 +153,7 @@ def _unchanged(config: TrainConfig, sha256: str, before: str | None) -> None:
         )
 
 
-def _open_prepared(config: TrainConfig, found: list[tuple[Prepared, float | None]]) -> Source:
+def _open_prepared(config: TrainConfig, found: list[tuple[Prepared, float | None]]) -> TextSource:
     folders = tuple(prepared for prepared, _ in found)
     for prepared in folders:
         if not prepared.manifest["validation"]["tokens"]:
@@ -117,14 +166,15 @@ def _open_prepared(config: TrainConfig, found: list[tuple[Prepared, float | None
     digest = folders[0].sha256
     if len(folders) > 1:
         digest = hashlib.sha256(" ".join(prepared.sha256 for prepared in folders).encode()).hexdigest()
-    return Source(
+    return TextSource(
         folders[0].tokenizer,
         folders[0].manifest["tokenizer"]["name"],
+        None,
+        {"name": name, "bytes": sum(prepared.manifest["train"]["bytes"] for prepared in folders), "sha256": digest},
         tuple(prepared.tokens("train") for prepared in folders),
         tuple(prepared.tokens("validation") for prepared in folders),
         tuple(weight / sum(weights) for weight in weights),
         folders,
-        {"name": name, "bytes": sum(prepared.manifest["train"]["bytes"] for prepared in folders), "sha256": digest},
     )
 
 
