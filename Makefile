@@ -7,7 +7,7 @@ PEERS = .venv-peers
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench family lengths minutes laws parity clean
+.PHONY: help quickstart test lint bench family lengths minutes laws parity interop clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint         check format, style, types and imports"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
 	@echo "make parity       compare models with transformers (installs PyTorch into $(PEERS))"
+	@echo "make interop      convert tiny models of transformers and back, and compare (uses $(PEERS) too)"
 	@echo "make bench        race PyTorch, transformers and mamba.py (installs them into $(PEERS))"
 	@echo "make family       measure every mixer beside GPT: training, generation, compilation"
 	@echo "make lengths      measure every mixer's time and memory as texts grow"
@@ -42,6 +43,9 @@ laws: $(VENV)/.dev
 parity: $(PEERS)/.installed $(VENV)/.dev
 	$(PEERS)/bin/python -m tests.parity.make_golden --check
 	$(BIN)/python -m pytest -q tests/test_parity.py
+
+interop: $(PEERS)/.installed $(VENV)/.dev
+	$(BIN)/python -m tests.parity.checkpoints --peer $(PEERS)/bin/python
 
 bench: $(PEERS)/.installed $(VENV)/.dev
 	$(BIN)/python -m benchmarks.race $(ARGS)

@@ -14,9 +14,9 @@ W vocabulary.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from linearnexus.api import Run, generate, load, train
+    from linearnexus.api import Run, compare, generate, load, sft, train
 
-__all__ = ["Run", "generate", "load", "train"]
+__all__ = ["Run", "compare", "generate", "load", "sft", "train"]
 
 
 def __getattr__(name: str) -> Any:

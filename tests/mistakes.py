@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (
     "".join(f"{cat} cat sat on a {mat} mat.\n" for cat in ("the", "one", "my") for mat in ("red", "big", "soft")) * 12
 )
+TALK = '{"prompt": "a cat", "completion": "sat"}\n'
 # What `...` stands for in a command.
 TINY = (
     "--data cats.txt --n-layer 1 --hidden-size 32 --n-head 2 --learned-positions 64 --sequence-length 32 "
@@ -568,6 +569,51 @@ MISTAKES = (
         writes=True,
         after=("generate tiny the --max-tokens 3",),
         largest_file=60_000,
+    ),
+    Mistake(
+        "An architecture for weights that have one",
+        "train --from tiny --data cats.txt --n-layer 3",
+        ("n_layer cannot be chosen", "runs/tiny", "leave it out"),
+        on_run=True,
+    ),
+    Mistake(
+        "Weights to begin with, and no text",
+        "train --from tiny",
+        ("--data is missing", "runs/tiny"),
+        on_run=True,
+    ),
+    Mistake(
+        "A line of conversations that is no JSON",
+        "sft tiny --data talk.jsonl",
+        ("talk.jsonl, line 2 is not JSON", "one object on each line"),
+        writes("talk.jsonl", TALK + "{'prompt': 'a'}\n"),
+        on_run=True,
+    ),
+    Mistake(
+        "A conversation without an answer",
+        "sft tiny --data talk.jsonl",
+        ("talk.jsonl, line 3", "no turn of the assistant"),
+        writes("talk.jsonl", TALK + '\n{"messages": [{"role": "user", "content": "a"}]}\n'),
+        on_run=True,
+    ),
+    Mistake(
+        "An adapter beside no matrix",
+        "sft tiny --data talk.jsonl --targets wqq",
+        ("no target named 'wqq'", "did you mean 'wq'"),
+        writes("talk.jsonl", TALK),
+        on_run=True,
+    ),
+    Mistake(
+        "A chat in letters that the model does not know",
+        "chat tiny",
+        ("chat template needs", "'User:'", "--tokenizer byte"),
+        on_run=True,
+    ),
+    Mistake(
+        "Windows with gaps between them",
+        "eval tiny cats.txt --stride 99",
+        ("stride is 99", "windows of 32 tokens", "give 1"),
+        on_run=True,
     ),
 )
 

@@ -32,7 +32,7 @@ from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 from linearnexus.ops.softmax_attention import Cache
 from tests.laws.law import error, jit, precision
-from tests.laws.subjects import accepted_width, mixer, mixer_examples, moved
+from tests.laws.subjects import accepted_width, first_examples, mixer, mixer_examples, moved
 
 EXAMPLES = mixer_examples()
 ATTENTION = [name for name, config in EXAMPLES.items() if isinstance(config, AttentionConfig)]
@@ -47,9 +47,17 @@ MATRIX_MEMORY = [
         MatrixState,
     )
 ]
+FIRST = first_examples()
 B, T = 2, 11
 VALID = np.array([[True] * 8 + [False, True, True], [True, True, False] + [True] * 8])
 STARTS = np.array([[False] * 4 + [True] + [False] * 6, [False] * 9 + [True, False]])
+
+
+def arranged(names: list[str]) -> pytest.MarkDecorator:
+    """Every example with documents and padding, the first of a mixer also in a plain text."""
+    cases = [(name, True) for name in names] + [(name, False) for name in names if name in FIRST]
+    ids = [f"{name}-{'documents' if documents else 'plain'}" for name, documents in cases]
+    return pytest.mark.parametrize(("name", "documents"), cases, ids=ids)
 
 
 def shown(name: str, documents: bool) -> tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -66,8 +74,7 @@ def shown(name: str, documents: bool) -> tuple[Any, np.ndarray, np.ndarray, dict
     return module, x, np.asarray(y), {name: np.asarray(array) for name, array in look.items()}
 
 
-@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
-@pytest.mark.parametrize("name", ATTENTION)
+@arranged(ATTENTION)
 def test_the_attention_shown_is_the_attention_used(name: str, documents: bool) -> None:
     """Weights times values times Wo is the output: a picture of attention from another mask, scale or head order
     lies."""
@@ -100,8 +107,7 @@ def test_the_latent_attention_shown_is_the_one_used_and_its_cache_is_small(name:
     assert [leaf.shape for leaf in jax.tree.leaves(module.init_state(B, T, "float32"))] == [(B, 1, T, rank + rope)]
 
 
-@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
-@pytest.mark.parametrize("name", MAMBA)
+@arranged(MAMBA)
 def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None:
     """The decays and writes that `look` gives, replayed one after another, make the output: also where a document
     begins (what remains of the old state is nothing) and at padding (nothing is written)."""
@@ -119,8 +125,7 @@ def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None
     assert error(y[valid], want[valid]) < 1e-12
 
 
-@pytest.mark.parametrize("documents", [False, True], ids=["plain", "documents"])
-@pytest.mark.parametrize("name", MATRIX_MEMORY)
+@arranged(MATRIX_MEMORY)
 def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> None:
     """What `look` gives of a memory (queries, keys, values, decays, shares erased), replayed token by token, gives what
     it says was read: also where a document begins, and past padding."""
@@ -148,7 +153,7 @@ def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> 
             assert error(look["read"][b, t], np.einsum("hk,hkv->hv", q[b, t], S)) < 1e-12
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", FIRST)
 def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> None:
     """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, a tail that moves.
     Also a call shorter than a convolution's taps, documents that would start at invalid tokens, and NaN in a softmax
@@ -565,6 +570,9 @@ def test_linear_keeps_shapes_and_dtypes() -> None:
         (AttentionConfig(n_head=3, n_kv_head=0), 18, "n_kv_head"),
         (AttentionConfig(n_head=6), 18, "Rotary"),
         (AttentionConfig(n_head=3, window=0), 18, "window"),
+        (AttentionConfig(n_head=3, rope_size=3), 18, "rope_size"),
+        (AttentionConfig(n_head=3, rope_size=8), 18, "rope_size"),
+        (AttentionConfig(n_head=3, head_size=5), 18, "5 numbers"),
         (LatentAttentionConfig(n_head=3, rope_size=3), 18, "rope_size"),
         (LatentAttentionConfig(n_head=19), 18, "n_head"),
         (MambaConfig(state_size=0), 18, "state_size"),

@@ -41,9 +41,13 @@ def test_commands(tmp_path: Path, run_cli) -> None:
     """Runs every `linearnexus` line in order, in one folder, with a small model and few steps."""
     (tmp_path / "my_text.txt").write_text("Once upon a time there was a little dog. It ran to the tree.\n" * 200)
     found = commands("linearnexus ")
-    assert {words[1] for words in found} == {"train", "generate", "inspect", "info", "tokenizer", "data"}
+    verbs = {"train", "compare", "generate", "inspect", "explain", "info", "tokenizer", "data", "convert"}
+    assert {words[1] for words in found} == verbs
     for words in found:
         arguments = words[1:]
+        if words[1] == "compare":
+            arguments += ["--hidden-size", "32", "--n-layer", "1", "--max-steps", "2", "--learning-rates", "0.001"]
+            arguments += ["--parameters", "60000", "--batch-size", "2", "--eval-batches", "1"]
         if words[1] == "train":
             arguments = shorter(arguments)
             if "--resume" not in arguments:

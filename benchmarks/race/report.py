@@ -65,6 +65,8 @@ def write(folder: Path, results: dict[str, Any]) -> None:
                 "" if place else share(work, speed, found["limits"]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
+    absent = [work.name for work in WORKS if work.name not in results["works"]]
+    lines += ["", f"Not raced this time: {'; '.join(absent)}."] if absent else []
     lines += ["", "![ratios](race.svg)", ""]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -31,7 +31,7 @@ class Options:
 
 def main(arguments: list[str]) -> None:
     options = parse(Options, arguments, "info", DESCRIPTION)
-    config = _model_config(options.model)
+    config = model_config(options.model)
     if options.vocab_size is not None:
         config = dataclasses.replace(config, vocab_size=options.vocab_size)
     show(options.model, config)
@@ -44,6 +44,7 @@ def show(name: str, config: ModelConfig) -> None:
     from rich.tree import Tree
 
     from linearnexus.models.costs import costs, count
+    from linearnexus.teaching.explanation import bytes_text
 
     console = Console(highlight=False)
     cost = costs(config)
@@ -60,7 +61,7 @@ def show(name: str, config: ModelConfig) -> None:
         branch = tree.add(f"{which}: {count(block):,}" + (" each" if len(layers) > 1 else ""))
         branch.add(
             f"{_describe(config.block(first).mixer)}: {count(block.mixer):,}, "
-            f"state {_bytes(block_bytes[first])} after 1,024 tokens"
+            f"state {bytes_text(block_bytes[first])} after 1,024 tokens"
         )
         if block.channel_mixer is not None:
             branch.add(f"{_describe(config.block(first).channel_mixer)}: {count(block.channel_mixer):,}")
@@ -75,7 +76,7 @@ def show(name: str, config: ModelConfig) -> None:
         table.add_column(column, justify="right")
     table.add_row("forward FLOPs per token", *(_number(cost.flops(length)) for length in LENGTHS))
     table.add_row("training FLOPs per token", *(_number(3 * cost.flops(length)) for length in LENGTHS))
-    table.add_row("cache and state, bytes", *(_bytes(cost.state_bytes(length)) for length in LENGTHS))
+    table.add_row("cache and state, bytes", *(bytes_text(cost.state_bytes(length)) for length in LENGTHS))
     console.print(table)
     if config.learned_positions:
         console.print(f"Learned positions end at {config.learned_positions:,} tokens.")
@@ -86,7 +87,8 @@ def show(name: str, config: ModelConfig) -> None:
     )
 
 
-def _model_config(name: str) -> ModelConfig:
+def model_config(name: str) -> ModelConfig:
+    """The model of a preset, a recipe or a run. Raises UserError where there is none of that name."""
     if name in PRESETS:
         return preset(name)
     if name.endswith(".py"):
@@ -120,12 +122,4 @@ def _number(value: float) -> str:
         if value < 1000 or unit == "T":
             return f"{value:.3g} {unit}".strip()
         value /= 1000
-    raise AssertionError
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.4g} {unit}"
-        value /= 1024
     raise AssertionError

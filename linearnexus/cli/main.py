@@ -9,10 +9,16 @@ from importlib.metadata import version
 
 VERBS = {
     "train": "train a model, from a preset or a recipe, on a text",
+    "compare": "train models of one size on the same data, and see which learns what",
     "generate": "let a trained model write",
+    "chat": "talk with a trained model",
+    "sft": "teach a trained model to answer, from conversations",
     "inspect": "see how a model reads a prompt and what it would write next, before and after sampling",
+    "explain": "see a concept of the guide on your own model, text and machine",
+    "eval": "tell how well a model predicts a text: loss, perplexity, bits per byte",
     "data": "turn large texts into tokens on the disk",
     "info": "see how a preset or a run is built, and what it costs",
+    "convert": "open a published model as a run, or take a run to Hugging Face's layout",
     "tokenizer": "train a tokenizer, or see how tokenizers cut a text",
 }
 HELP = """\
@@ -42,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if verb not in VERBS:
             raise unknown("verb", verb, VERBS)
+        importlib.import_module("linearnexus.posttraining.config")  # any run may be one of fine-tuning
         importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
     except UserError as error:
         fail(str(error), 2)

@@ -42,10 +42,20 @@ def parse(cls: type[T], arguments: list[str], verb: str, description: str, **def
         raise
 
 
+def changed(value: Any, usual: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from those of another."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names if getattr(value, name) != getattr(usual, name)}
+
+
 def _explain(cls: type, arguments: list[str], verb: str) -> None:
     """Raises a sentence for what is wrong with the arguments, where tyro draws a box in a programmer's words."""
     fields = list(_fields(cls))
-    options = {"--" + name.replace("_", "-"): (owner, name, kind) for owner, name, kind, place in fields if not place}
+    options = {
+        "--" + name.rstrip("_").replace("_", "-"): (owner, name, kind)
+        for owner, name, kind, place in fields
+        if not place
+    }
     usage = [f"linearnexus {verb}", *(name.upper() for _, name, _, place in fields if place)]
     more = f"linearnexus {verb} --help tells more"
     loose: list[str] = []  # words that belong to no option
@@ -69,8 +79,8 @@ def _explain(cls: type, arguments: list[str], verb: str) -> None:
             values.append(left.pop(0))
         if not values:
             raise UserError(f"{option} has no value after it; give {describe(kind)} ({more}).")
-        for value in values:
-            given.setdefault(owner, {})[name] = _value(option, value, typing.get_args(kind)[0] if many else kind)
+        read = tuple(_value(option, value, typing.get_args(kind)[0] if many else kind) for value in values)
+        given.setdefault(owner, {})[name] = read if many else read[0]
     places = usage[1:]
     if len(loose) < len(places):
         raise UserError(f"{places[len(loose)]} is missing; write: {' '.join(usage)} ({more}).")
@@ -86,7 +96,8 @@ def _explain(cls: type, arguments: list[str], verb: str) -> None:
 
 
 def _fields(cls: type) -> Iterator[tuple[type, str, Any, bool]]:
-    """(class, name, type, is it a place without a name?) of each field, those of nested classes too."""
+    """(class, name, type, is it a place without a name?) of each field, those of nested classes too. A name that is a
+    word of Python's has _ at its end."""
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
         if dataclasses.is_dataclass(kind):
@@ -94,7 +105,7 @@ def _fields(cls: type) -> Iterator[tuple[type, str, Any, bool]]:
         else:
             options = [option for option in typing.get_args(kind) if option is not type(None)]
             optional = len(options) == 1 and len(typing.get_args(kind)) == 2
-            yield cls, name, options[0] if optional else kind, kind is not hint
+            yield cls, name, options[0] if optional else kind, kind is not hint and not name.endswith("_")
 
 
 def _is_option(word: str) -> bool:

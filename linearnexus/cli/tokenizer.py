@@ -4,24 +4,21 @@ linearnexus tokenizer train stories --kind bpe --vocab-size 4096 --output storie
 linearnexus tokenizer show "Hello, world!" --tokenizers char bpe gpt2
 linearnexus tokenizer show
 
-Look first at: `train`, `show`, `tokens_of`.
+Look first at: `train`, `show`.
 """
 
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
 from linearnexus.cli.parse import parse
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.data.corpora import load_corpus
+from linearnexus.teaching.tokens import SAMPLE, coloured, pieces
 from linearnexus.tokenizers import NAMES, TRAINED, CharTokenizer, Tokenizer, build, check, is_path, save
-from linearnexus.tokenizers.byte_pieces import BytePieces
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 HELP = """\
 linearnexus tokenizer train CORPUS   train a tokenizer on a text, and save it
@@ -34,10 +31,8 @@ TRAIN = (
 )
 SHOW = """Show how tokenizers cut a text: tokens with their ids, vocabulary sizes, bytes per token. Without a text: the
 concept guide's examples."""
-COLOURS = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
 GUIDE = "Hello, world!"
 LETTERS = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
-SAMPLE = 2_000_000  # characters of a corpus that `show` trains on: a second
 
 
 @dataclass(frozen=True)
@@ -105,43 +100,14 @@ def show(options: ShowOptions) -> None:
     width = console.width - max(9, *(len(name) for name, _, _ in rows)) - len("vocabularytokensbytes per token") - 16
     for name, tokenizer, text in rows:
         try:
-            tokens = tokens_of(tokenizer, text)
+            tokens = pieces(tokenizer, text)
         except UserError as error:  # a character that the tokenizer has not learned
-            table.add_row(name, f"{tokenizer.vocab_size:,}", "-", "-", _coloured([(str(error).split(": ")[0], "")], 0))
+            table.add_row(name, f"{tokenizer.vocab_size:,}", "-", "-", coloured([(str(error).split(": ")[0], "")], 0))
             continue
         rate = f"{len(text.encode()) / len(tokens):.2f}" if tokens else "-"
-        table.add_row(name, f"{tokenizer.vocab_size:,}", str(len(tokens)), rate, _coloured(tokens, width))
+        table.add_row(name, f"{tokenizer.vocab_size:,}", str(len(tokens)), rate, coloured(tokens, width))
     console.print(table)
     if learning:
         console.print(f"{', '.join(learning)}: vocabulary learned from {options.data} ({len(corpus):,} characters).")
     if not options.text:
         console.print('See your own text: linearnexus tokenizer show "..."')
-
-
-def tokens_of(tokenizer: Tokenizer, text: str) -> list[tuple[str, str]]:
-    """Each token in quotes and its id; half a character as its bytes."""
-    found = []
-    for token in tokenizer.encode(text):
-        shown = repr(tokenizer.decode([token]))
-        if "\ufffd" in shown and isinstance(tokenizer, BytePieces):
-            shown = repr(tokenizer.pieces[token])[1:]
-        found.append((shown, str(token)))
-    return found
-
-
-def _coloured(tokens: list[tuple[str, str]], width: int) -> "Text":
-    """The tokens in lines of at most `width` characters: a token has spaces, at which rich would break it."""
-    from rich.text import Text
-
-    lines = Text()
-    used = 0
-    for place, (shown, token) in enumerate(tokens):
-        size = Text(shown).cell_len + len(token) + 3
-        if used and used + size > width + 2:  # the last two spaces may stand out
-            lines.rstrip()
-            lines.append("\n")
-            used = 0
-        lines.append(shown, COLOURS[place % len(COLOURS)] if token else "").append(f" {token}  ", "dim")
-        used += size
-    lines.rstrip()
-    return lines

@@ -3,24 +3,26 @@
 linearnexus train gpt-nano --data stories --max-minutes 3
 linearnexus train mamba-nano --data my_text.txt --max-steps 1000
 linearnexus train --resume runs/latest
+linearnexus train --from runs/latest --data my_text.txt --max-steps 500
 """
 
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from linearnexus.cli.main import warn
-from linearnexus.cli.parse import parse
+from linearnexus.cli.parse import changed, parse
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
 from linearnexus.models.presets import PRESETS
 from linearnexus.tokenizers import TRAINED, build, check
-from linearnexus.training.config import TrainSettings
-from linearnexus.training.recipes import base_config, continued, with_options
-from linearnexus.training.run_folder import find, read_config
+from linearnexus.training.config import LENGTHS, TrainConfig, TrainSettings
+from linearnexus.training.recipes import base_config, continued, going_on, with_options
+from linearnexus.training.run_folder import check_trained, find, read_config
 from linearnexus.training.source import check_source
 
 DESCRIPTION = f"""Train a model and save it in a run folder. The first argument is a preset or a recipe's .py file.
@@ -51,6 +53,8 @@ class Options:
     architecture: ModelOptions = ModelOptions()
     name: str | None = None  # the run's folder below runs/ (or a path); default: PRESET-DATA-N
     resume: str | None = None  # go on with this run, from its last checkpoint (alone: with runs/latest)
+    # a new run that begins with this run's weights (its best checkpoint), architecture and tokenizer, and learns --data
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
 
 
 def main(arguments: list[str]) -> None:
@@ -60,7 +64,10 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"'{rest[0]}' is too much after {model}; to train on a text, write --data {rest[0]}.")
     resumed = _value(rest, "--resume")
     folder = None if resumed is None else find(resumed)
-    base = base_config(model) if folder is None else read_config(folder)[0]
+    origin = _value(rest, "--from")
+    if origin is not None:
+        return _train_from(origin, model if arguments is not rest else None, rest)
+    base = base_config(model) if folder is None else _resumed(folder)
     if resumed is not None and arguments is not rest and base_config(model).preset != base.preset:
         raise UserError(
             f"{resumed} was trained as {base.preset}, another architecture than {model}, so it cannot go on as one; "
@@ -69,10 +76,7 @@ def main(arguments: list[str]) -> None:
     settings = TrainSettings(**_fields(base, TrainSettings))
     default = Options(model, settings, resume=resumed)
     options = parse(Options, [model, *rest], "train", DESCRIPTION, default=default)
-    changes: dict[str, Any] = {
-        name: value for name, value in _fields(options.run, TrainSettings).items() if value != getattr(settings, name)
-    }
-    changes |= {name: value for name, value in _fields(options.architecture, ModelOptions).items() if value is not None}
+    changes = changed(options.run, settings) | changed(options.architecture, ModelOptions())
     # A mistake is told before JAX is imported.
     if folder is not None:
         continued(base, changes, folder)
@@ -81,14 +85,40 @@ def main(arguments: list[str]) -> None:
         if config.tokenizer is not None and check(config.tokenizer)[0] not in TRAINED:
             build(config.tokenizer, "")
         check_source(config)
+    _run(None if folder is not None else base, options, changes)
+
+
+def _train_from(origin: str, model: str | None, rest: list[str]) -> None:
+    """A new run that begins with the weights of another."""
+    folder = find(origin)
+    if model is not None:
+        raise UserError(f"A run that begins with the weights of {folder} keeps its architecture; leave {model} out.")
+    base = read_config(folder)[0]
+    usual = {**_fields(base, TrainSettings), **dict.fromkeys(LENGTHS), "data": "", "tokenizer": None}
+    settings = TrainSettings(**usual)
+    options = parse(Options, ["", *rest], "train", DESCRIPTION, default=Options("", settings, from_=origin))
+    if options.resume is not None:
+        raise UserError("--resume goes on with a run and --from begins a new one; give one of them.")
+    changes = changed(options.run, settings) | changed(options.architecture, ModelOptions())
+    check_source(going_on(base, changes, folder))
+    _run(None, options, changes)
+
+
+def _run(model: TrainConfig | None, options: Options, changes: dict[str, Any]) -> None:
     prepare(warn)
     from linearnexus import api
     from linearnexus.training.loop import Interrupted
 
     try:
-        api.train(base, name=options.name, resume=options.resume, **changes)
+        api.train(model, name=options.name, resume=options.resume, from_run=options.from_, **changes)
     except Interrupted as stopped:
         sys.exit(128 + stopped.number)
+
+
+def _resumed(folder: Path) -> TrainConfig:
+    config, info = read_config(folder)
+    check_trained(folder, info)
+    return config
 
 
 def _model(arguments: list[str]) -> tuple[str, list[str]]:

@@ -3,6 +3,8 @@
 Look first at: `linear`, `RMSNorm`, `rotary`.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -38,19 +40,22 @@ def linear(
 
 @module
 class RMSNorm:
-    """`x / rms(x) * scale`, computed in float32 (Zhang and Sennrich 2019, equation 4)."""
+    """`x / rms(x) * (offset + scale)`, computed in float32 (Zhang and Sennrich 2019, equation 4); the scale is
+    optional."""
 
-    scale: Array = vector()  # [D]
+    scale: Array | None = vector()  # [D]
     eps: float = static(default=1e-5)
+    offset: float = static(default=0.0)
 
     @classmethod
-    def init(cls, size: int, eps: float = 1e-5) -> "RMSNorm":
-        return cls(jnp.ones(size), eps)
+    def init(cls, size: int, eps: float = 1e-5, scale: bool = True, offset: float = 0.0) -> "RMSNorm":
+        return cls(jnp.ones(size) - offset if scale else None, eps, offset)
 
     @jax.checkpoint  # the backward pass keeps x alone: a fifth of a GPT's temporary memory, in the same time
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = at_least_float32(x)
-        return (rms_normalized(wide, self.eps) * row(self.scale, wide)).astype(x.dtype)
+        y = rms_normalized(wide, self.eps)
+        return (y if self.scale is None else y * (row(self.scale, wide) + self.offset)).astype(x.dtype)
 
 
 @module
@@ -103,13 +108,18 @@ def row(vector: Float[Array, "D"], like: Float[Array, "... D"]) -> Float[Array, 
     return vector.astype(like.dtype).reshape((1,) * (like.ndim - 1) + vector.shape)
 
 
-def rotary(x: Float[Array, "... H K"], position: Int[Array, "..."], theta: float) -> Float[Array, "... H K"]:
+def rotary(
+    x: Float[Array, "... H K"],
+    position: Int[Array, "..."],
+    theta: float,
+    scaled: Callable[[Array], Array] = lambda rate: rate,
+) -> Float[Array, "... H K"]:
     """Rotates each pair (x[i], x[i + K/2]) by the angle `position * theta^(-2i/K)` (Su et al. 2021, equation 34, in the
     split-half layout of GPT-NeoX and Llama). Scores of two rotated vectors depend on the difference of their
-    positions."""
+    positions. `scaled`: other angles per position than these, for texts longer than those of the first training."""
     half = x.shape[-1] // 2
     wide = at_least_float32(x)
-    rate = theta ** (-jnp.arange(half, dtype=wide.dtype) / half)
+    rate = scaled(theta ** (-jnp.arange(half, dtype=wide.dtype) / half))
     angle = position.astype(wide.dtype)[..., None, None] * rate.reshape((1,) * (x.ndim - 1) + (half,))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     first, second = wide[..., :half], wide[..., half:]

@@ -1,7 +1,8 @@
 """Modules: frozen dataclasses of arrays that are JAX pytrees, and nothing more.
 
-A module's fields are arrays, other modules, tuples of these, or None. `jit`, `grad`, `scan`, optax and safetensors work
-on it with no adapter. Each array declares its role, because optimizers and weight decay go by role, never by `ndim`:
+A module's fields are arrays, other modules, tuples and dicts of these, or None. `jit`, `grad`, `scan`, optax and
+safetensors work on it with no adapter. Each array declares its role, because optimizers and weight decay go by role,
+never by `ndim`:
 
     matrix     a weight of a matrix product [in, out], or a stack of them [n, in, out]: decayed, orthogonalised by Muon
     embedding  a table of vectors, or the output head [W, D]: decayed, never by Muon
@@ -70,6 +71,8 @@ def _map_fields(tree: Any, function: Any) -> Any:
     """Maps (metadata of the field, array) over the arrays of a module."""
     if isinstance(tree, tuple):
         return tuple(_map_fields(item, function) for item in tree)
+    if isinstance(tree, dict):
+        return {key: _map_fields(item, function) for key, item in tree.items()}
     if not dataclasses.is_dataclass(tree) or isinstance(tree, type):
         return tree
     changed = {}

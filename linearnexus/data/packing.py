@@ -92,6 +92,7 @@ class PackedBatches(Batches):
     sequence_length: int
     batch_size: int
     seed: int
+    token_weights: np.ndarray | None = None  # float32, of each token of ids as a target; None: 1
 
     def __post_init__(self) -> None:
         check_sizes(self.sequence_length, self.batch_size)
@@ -106,7 +107,8 @@ class PackedBatches(Batches):
         """Rows by their numbers, counted through all epochs."""
         T = self.sequence_length
         tokens = np.zeros((len(numbers), T + 1), np.int32)
-        starts, real, predicted = np.zeros((3, len(numbers), T + 1), bool)
+        starts, real = np.zeros((2, len(numbers), T + 1), bool)
+        weights = np.zeros(tokens.shape, np.float32)
         for out, number in enumerate(numbers.tolist()):
             epoch, inside = divmod(number, self.rows_per_epoch)
             blocks, ends = self._epoch(epoch)
@@ -118,9 +120,11 @@ class PackedBatches(Batches):
             for piece in range(*np.searchsorted(block.row, (row, row + 1))):
                 low, length, start = int(block.place[piece]), int(block.length[piece]), int(block.start[piece])
                 tokens[out, low : low + length] = self.ids.read(start, start + length)
-                starts[out, low] = real[out, low : low + length] = predicted[out, low + 1 : low + length] = True
+                starts[out, low] = real[out, low : low + length] = True
+                inside = slice(start + 1, start + length)
+                weights[out, low + 1 : low + length] = 1 if self.token_weights is None else self.token_weights[inside]
         # padding: invalid, and of weight 0
-        return Batch(tokens[:, :-1], tokens[:, 1:], starts[:, :-1], predicted[:, 1:].astype(np.float32), real[:, :-1])
+        return Batch(tokens[:, :-1], tokens[:, 1:], starts[:, :-1], weights[:, 1:], real[:, :-1])
 
     @cached_property
     def _counts(self) -> np.ndarray:

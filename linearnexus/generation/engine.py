@@ -106,14 +106,14 @@ class Generator:
 
     def generate(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Sequence[str | list[int]],
         max_tokens: int = 200,
         sampling: SamplingConfig = DEFAULT,
         stop: str | Sequence[str] = (),
         samples: int = 1,
         on_text: Callable[[int, str], None] | None = None,
     ) -> list[Generation]:
-        """`samples` continuations of each prompt: all of the first prompt, then all of the second.
+        """`samples` continuations of each prompt (text or ids): all of the first prompt, then all of the second.
 
         `stop`: texts that end a continuation. `on_text(number, piece)` gets the text as it is made; `number` is the
         place in the list returned. A text depends on its prompt, the sampling and its number among the samples, never
@@ -138,8 +138,23 @@ class Generator:
         _, pieces = self._begin([prompt], max_tokens, sampling, stop, 1)
         return (piece for _, piece in pieces)
 
-    def encode(self, prompt: str) -> list[int]:
+    def stream_after(
+        self,
+        state: ModelState,
+        ids: list[int],
+        max_tokens: int,
+        sampling: SamplingConfig = DEFAULT,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """The text that follows `ids`, all of which but the last are in the state. The state is used up."""
+        row = _Row("", self.tokenizer, tuple(stop), max_tokens)
+        chosen = settings(sampling)
+        return (piece for _, piece in self._run([row], self._progress(state, [ids], chosen, 1), chosen, max_tokens))
+
+    def encode(self, prompt: str | list[int]) -> list[int]:
         """The ids of a prompt; an empty one starts a new line. Raises UserError for text that has no ids."""
+        if not isinstance(prompt, str):
+            return prompt
         ids = []
         try:
             ids = self.tokenizer.encode(prompt or "\n")
@@ -177,7 +192,12 @@ class Generator:
         return min(_bucket(prompt + max_tokens), positions or self.context_length)
 
     def _begin(
-        self, prompts: Sequence[str], max_tokens: int, sampling: SamplingConfig, stop: str | Sequence[str], samples: int
+        self,
+        prompts: Sequence[str | list[int]],
+        max_tokens: int,
+        sampling: SamplingConfig,
+        stop: str | Sequence[str],
+        samples: int,
     ) -> tuple[list["_Row"], Iterator[tuple[int, str]]]:
         """The rows, still empty, and what fills them when iterated: (row, piece of text) as it is made."""
         stop = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -190,13 +210,18 @@ class Generator:
             raise UserError("There is no prompt; give at least one.")
         ids = [self.encode(prompt) for prompt in prompts]
         slots = self.slots(max(map(len, ids)), max_tokens)
-        rows = [_Row(prompt, self.tokenizer, stop, max_tokens) for prompt in prompts for _ in range(samples)]
-        return rows, self._run(rows, ids, slots, settings(sampling), samples, max_tokens)
+        texts = [prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt) for prompt in prompts]
+        rows = [_Row(text, self.tokenizer, stop, max_tokens) for text in texts for _ in range(samples)]
+        chosen = settings(sampling)
+
+        def pieces() -> Iterator[tuple[int, str]]:
+            yield from self._run(rows, self._prefill(ids, slots, chosen, samples), chosen, max_tokens)
+
+        return rows, pieces()
 
     def _run(
-        self, rows: list["_Row"], ids: list[list[int]], slots: int, settings: Settings, samples: int, max_tokens: int
+        self, rows: list["_Row"], progress: Progress, settings: Settings, max_tokens: int
     ) -> Iterator[tuple[int, str]]:
-        progress = self._prefill(ids, slots, settings, samples)
         done, steps = 0, 4
         while done < max_tokens and any(row.finish_reason is None for row in rows):
             steps = min(steps, max_tokens - done)
@@ -215,6 +240,10 @@ class Generator:
         state = fresh(self.model, len(ids), slots)
         for tokens, valid in padded([prompt[:-1] for prompt in ids]):
             state = prefill(self.model, tokens, valid, state)
+        return self._progress(state, ids, settings, samples)
+
+    def _progress(self, state: ModelState, ids: list[list[int]], settings: Settings, samples: int) -> Progress:
+        """Where decoding begins, after prompts of which all tokens but the last are in the state."""
         last = np.array([prompt[-1] for prompt in ids], np.int32)
         seen = np.zeros((len(ids), self.tokenizer.vocab_size), bool)
         for row, prompt in enumerate(ids):

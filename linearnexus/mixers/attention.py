@@ -3,8 +3,8 @@
     y_t = Wo [ sum_s softmax_s(q_t . k_s / sqrt(K)) v_s ]     q = Wq x, k = Wk x, v = Wv x, over the visible s <= t
 
 Vaswani et al. 2017 (section 3.2), with grouped heads (Ainslie et al. 2023), a sliding window (Beltagy et al. 2020),
-rotary positions (Su et al. 2021) and normalised queries and keys (Henry et al. 2020) as options. The state is a cache
-of keys and values.
+rotary positions (Su et al. 2021), normalised queries and keys (Henry et al. 2020) and an output gate (Qiu et al. 2025)
+as options. The state is a cache of keys and values.
 
 Look first at: `_project`, `__call__`, `step`.
 """
@@ -30,6 +30,7 @@ class Attention:
     wq: Array = matrix()  # [D, H*K]
     wk: Array = matrix()  # [D, G*K]
     wv: Array = matrix()  # [D, G*K]
+    wg: Array | None = matrix()  # [D, H*K], the output gate
     wo: Array = matrix(residual=True)  # [H*K, D]
     bq: Array | None = vector()
     bk: Array | None = vector()
@@ -43,24 +44,26 @@ class Attention:
     def init(cls, config: AttentionConfig, hidden_size: int, key: Array) -> "Attention":
         """Weights N(0, 0.02), biases zero (GPT-2)."""
         config.check(hidden_size)
-        size = hidden_size // config.n_head
+        size = config.size(hidden_size)
         kq, kk, kv, ko = jax.random.split(key, 4)
-        inner = size * config.kv_heads
+        queries, keys = size * config.n_head, size * config.kv_heads
+        biases = config.bias or config.qkv_bias
 
-        def bias(n):
-            return jnp.zeros(n) if config.bias else None
+        def norm() -> RMSNorm | None:
+            return RMSNorm.init(size, config.norm_eps, offset=config.norm_offset) if config.qk_norm else None
 
         return cls(
-            wq=normal(kq, hidden_size, hidden_size),
-            wk=normal(kk, hidden_size, inner),
-            wv=normal(kv, hidden_size, inner),
-            wo=normal(ko, hidden_size, hidden_size),
-            bq=bias(hidden_size),
-            bk=bias(inner),
-            bv=bias(inner),
-            bo=bias(hidden_size),
-            q_norm=RMSNorm.init(size) if config.qk_norm else None,
-            k_norm=RMSNorm.init(size) if config.qk_norm else None,
+            wq=normal(kq, hidden_size, queries),
+            wk=normal(kk, hidden_size, keys),
+            wv=normal(kv, hidden_size, keys),
+            wg=normal(jax.random.fold_in(key, 4), hidden_size, queries) if config.gate else None,
+            wo=normal(ko, queries, hidden_size),
+            bq=jnp.zeros(queries) if biases else None,
+            bk=jnp.zeros(keys) if biases else None,
+            bv=jnp.zeros(keys) if biases else None,
+            bo=jnp.zeros(hidden_size) if config.bias else None,
+            q_norm=norm(),
+            k_norm=norm(),
             config=config,
         )
 
@@ -75,13 +78,13 @@ class Attention:
             y = op.causal_attention(q, k, v, context.tokens, self.config.window, context.dropout)
         else:
             y, state = op.extend_attention(q, k, v, state, context.tokens, self.config.window)
-        return Out(linear(y.reshape(*x.shape[:2], -1), self.wo, self.bo), state)
+        return Out(self._read(y, x), state)
 
     def step(self, x: Float[Array, "B D"], context: Context, state: op.Cache) -> Out:
         tokens = jax.tree.map(lambda field: field[:, None], context.tokens)
         q, k, v = (part[:, 0] for part in self._project(x[:, None], tokens))
         y, state = op.step_attention(q, k, v, state, context.tokens, self.config.window)
-        return Out(linear(y.reshape(x.shape[0], -1), self.wo, self.bo), state)
+        return Out(self._read(y, x), state)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """weights [B, H, T, T]: how much each token (row) reads from each other one (column)."""
@@ -99,8 +102,17 @@ class Attention:
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.config.rope_theta is not None:
-            q, k = (
-                rotary(q, tokens.position, self.config.rope_theta),
-                rotary(k, tokens.position, self.config.rope_theta),
-            )
+            q, k = (self._rotated(part, tokens, self.config.rope_theta) for part in (q, k))
         return q, k, v
+
+    def _rotated(self, x: Float[Array, "B T H K"], tokens: Tokens, theta: float) -> Float[Array, "B T H K"]:
+        size, scaling = self.config.rope_size, self.config.rope_scaling
+        turned = rotary(x[..., :size], tokens.position, theta, *([] if scaling is None else [scaling]))
+        return turned if size is None else jnp.concatenate([turned, x[..., size:]], axis=-1)
+
+    def _read(self, y: Float[Array, "... H K"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The heads' outputs, gated and projected."""
+        y = y.reshape(*x.shape[:-1], -1)
+        if self.wg is not None:
+            y = y * jax.nn.sigmoid(linear(x, self.wg))
+        return linear(y, self.wo, self.bo)

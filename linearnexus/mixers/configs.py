@@ -3,11 +3,38 @@
 Importable without JAX. The classes that they build are in the files that `implementation` names.
 """
 
-from typing import ClassVar, Literal
+import math
+from typing import Any, ClassVar, Literal
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig, at_least_one, divides
+
+
+@config("rope_scaling")
+class RopeScaling:
+    """Slower rotary positions, for texts longer than those that a model was first trained on (Chen et al. 2023; with
+    `original_length` as in Llama 3.1: only wavelengths that are long beside it)."""
+
+    factor: float  # how many times slower
+    original_length: int | None = None  # tokens of the first training; None: every wavelength is scaled
+    low: float = 1.0  # turns within original_length: with fewer a wavelength is scaled,
+    high: float = 4.0  # with more it stays, between the two it is partly scaled
+
+    def __post_init__(self) -> None:
+        if not self.factor >= 1 or not self.high > self.low > 0 or (self.original_length or 1) < 1:
+            raise UserError(
+                f"rope_scaling has factor {self.factor}, original_length {self.original_length}, low {self.low} and "
+                f"high {self.high}; give a factor and a length of 1 or more, and 0 < low < high."
+            )
+
+    def __call__(self, rate: Any) -> Any:
+        """The angles per position, of those without scaling."""
+        if self.original_length is None:
+            return rate / self.factor
+        turns = rate * (self.original_length / (2 * math.pi))
+        stays = ((turns - self.low) / (self.high - self.low)).clip(0, 1)
+        return rate * (stays + (1 - stays) / self.factor)
 
 
 @config("attention")
@@ -19,20 +46,39 @@ class AttentionConfig(MixerConfig):
 
     n_head: int = 4
     n_kv_head: int | None = None  # key and value heads, shared by groups of query heads; None: n_head
+    head_size: int | None = None  # K; None: D / n_head
     window: int | None = None  # tokens that a token sees, itself included; None: all before it
     rope_theta: float | None = 10_000.0  # base of the rotary wavelengths; None: no rotary positions
+    rope_size: int | None = None  # numbers of a head that are rotated, the first ones; None: all
+    rope_scaling: RopeScaling | None = None
     qk_norm: bool = False  # RMSNorm on each query and key head
-    bias: bool = False
+    norm_eps: float = 1e-5  # of that norm
+    norm_offset: float = 0.0  # added to its scale
+    bias: bool = False  # on queries, keys, values and the output
+    qkv_bias: bool = False  # on queries, keys and values only (Qwen2)
+    gate: bool = False  # each head's output times sigmoid(W_g x) (Qwen3-Next)
 
     @property
     def kv_heads(self) -> int:
         return self.n_head if self.n_kv_head is None else self.n_kv_head
 
+    def size(self, hidden_size: int) -> int:
+        """K, numbers a head."""
+        return hidden_size // self.n_head if self.head_size is None else self.head_size
+
     def check(self, hidden_size: int) -> None:
-        divides("n_head", self.n_head, "hidden_size", hidden_size)
+        at_least_one(self, "n_head", "head_size", "rope_size")
+        if self.head_size is None:
+            divides("n_head", self.n_head, "hidden_size", hidden_size)
         divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
-        if self.rope_theta is not None:
+        size = self.size(hidden_size)
+        if self.rope_theta is not None and self.rope_size is None and self.head_size is None:
             _even_heads(hidden_size, self.n_head)
+        elif self.rope_theta is not None and ((self.rope_size or size) % 2 or (self.rope_size or size) > size):
+            raise UserError(
+                f"rope_size is {self.rope_size} and a head has {size} numbers; rotary positions turn pairs of them, so "
+                "give an even number up to the size of a head."
+            )
         if self.window is not None and self.window < 1:
             raise UserError(
                 f"window is {self.window}; it counts the tokens a token sees, itself included, so give 1 or more."
@@ -41,13 +87,15 @@ class AttentionConfig(MixerConfig):
     def sequence_flops(self, hidden_size: int, context: int) -> float:
         span = min(context, self.window or context)
         seen = span - span * (span - 1) / (2 * context)  # mean number of visible keys
-        return 4 * seen * hidden_size
+        return 4 * seen * self.n_head * self.size(hidden_size)
 
     @classmethod
     def examples(cls) -> tuple[MixerConfig, ...]:
+        rope: dict[str, Any] = {"rope_theta": 50.0, "rope_size": 6, "rope_scaling": RopeScaling(3.0, 16)}
         return (
             cls(n_head=3),
             cls(n_head=6, n_kv_head=2, bias=True, qk_norm=True),
+            cls(n_head=2, n_kv_head=1, head_size=10, qk_norm=True, norm_offset=1.0, qkv_bias=True, gate=True, **rope),
             cls(n_head=3, n_kv_head=1, window=5),
             cls(n_head=3, rope_theta=None),
         )
@@ -66,7 +114,7 @@ class LatentAttentionConfig(MixerConfig):
     head_size: int | None = None  # K, numbers of a key that are made from c; None: D / n_head
     rope_size: int | None = None  # R, numbers of the rotary key r, which all heads share; None: K / 2, made even
     value_size: int | None = None  # V; None: K
-    rope_theta: float = 10_000.0  # base of the rotary wavelengths
+    rope_theta: float | None = 10_000.0  # base of the rotary wavelengths; None: r is not turned (Kimi Linear)
 
     def sizes(self, hidden_size: int) -> tuple[int, int, int, int]:
         """K, R, V and C."""
@@ -80,7 +128,7 @@ class LatentAttentionConfig(MixerConfig):
         key, rope, _, _ = self.sizes(hidden_size)
         if key < 1:
             raise UserError(f"n_head {self.n_head} leaves no key at hidden_size {hidden_size}; give fewer heads.")
-        if rope % 2:
+        if self.rope_theta is not None and rope % 2:
             raise UserError(f"rope_size is {rope}; rotary positions turn pairs of numbers, so give an even number.")
 
     def sequence_flops(self, hidden_size: int, context: int) -> float:
@@ -92,6 +140,7 @@ class LatentAttentionConfig(MixerConfig):
         return (
             cls(n_head=3),
             cls(n_head=2, kv_rank=7, q_rank=6, head_size=5, rope_size=4, value_size=3, rope_theta=100.0),
+            cls(n_head=3, rope_size=3, rope_theta=None),
         )
 
 
@@ -107,6 +156,8 @@ class MambaConfig(MixerConfig):
     conv_size: int = 4  # taps of the short convolution
     dt_rank: int | None = None  # rank of the step size's projection; None: D / 16, rounded up
     select_norm: bool = False  # RMSNorm on dt, B and C, as in Jamba
+    select_scale: bool = True  # do these norms have a scale? (Falcon-Mamba: no)
+    norm_eps: float = 1e-5  # of these norms
 
     def rank(self, hidden_size: int) -> int:
         return -(-hidden_size // 16) if self.dt_rank is None else self.dt_rank
@@ -135,6 +186,7 @@ class Mamba2Config(MixerConfig):
     head_size: int = 64  # channels of a head
     n_group: int = 1  # groups of heads that share B and C, and are normalised together
     conv_size: int = 4  # taps of the short convolution
+    norm_eps: float = 1e-5
 
     def n_head(self, hidden_size: int) -> int:
         return self.expand * hidden_size // self.head_size
@@ -309,6 +361,7 @@ class GatedDeltaNetConfig(MixerConfig):
     value_size: int | None = None  # V; None: 2 K
     conv_size: int = 4  # taps of the short convolution
     negative_eigenvalues: bool = False  # b_t in (0, 2)
+    norm_eps: float = 1e-5
 
     @property
     def key_heads(self) -> int:
@@ -417,6 +470,7 @@ class RWKV7Config(MixerConfig):
     a_rank: int | None = None
     v_rank: int | None = None
     gate_rank: int | None = None
+    norm_eps: float = 64e-5  # the official 1e-5 times its head size, 64
 
     def ranks(self, hidden_size: int) -> tuple[int, ...]:
         given = ((self.decay_rank, 2.5), (self.a_rank, 2.5), (self.v_rank, 1.7), (self.gate_rank, 5.0))
@@ -478,6 +532,7 @@ class MoEConfig(ChannelMixerConfig):
     gated: bool = True
     normalize: bool = True  # a token's chosen weights sum to 1 (Mixtral); False: they stay as they were (Jamba)
     balance: float = 0.01  # weight of the loss that keeps experts equally busy
+    shared_width: float = 0.0  # F / D of an expert that every token uses, gated (Qwen3-Next); 0: there is none
 
     def __post_init__(self) -> None:
         at_least_one(self, "n_expert", "experts_per_token")

@@ -62,7 +62,7 @@ class GatedDeltaNet:
             conv=uniform(kc, config.conv_size, 2 * keys + values, fan_in=config.conv_size),
             A_log=jnp.log(jax.random.uniform(kA, (config.n_head,), minval=1e-3, maxval=16)),
             dt_bias=step_bias(kdt, config.n_head),
-            norm=RMSNorm.init(value_size),
+            norm=RMSNorm.init(value_size, config.norm_eps),
             wo=normal(ko, values, hidden_size),
             config=config,
         )

@@ -6,7 +6,8 @@
 
 Kimi Team 2025, "Kimi Linear", equation 1 and section 4; official code: flash-linear-attention, layers/kda.py. A_log is
 one number a head, dt_bias one a key; both low-rank products have the width of a head. One convolution over [q, k, v]
-stands for the official three. As in the paper, and unlike that code, the output gate has no bias.
+stands for the official three. As in the paper and the released model's code, and unlike that one, the output gate has
+no bias.
 
 Look first at: `_run`, `_project`.
 """
@@ -49,7 +50,8 @@ class KimiDeltaAttention:
     @classmethod
     def init(cls, config: KimiDeltaAttentionConfig, hidden_size: int, key: Array) -> "KimiDeltaAttention":
         """Weights N(0, 0.02), A uniform in [1, 16], step sizes log-uniform in [0.001, 0.1] (the official code); taps
-        uniform up to 1 / sqrt(W) (PyTorch's default)."""
+        uniform up to 1 / sqrt(W) (PyTorch's default, which the released model's code keeps; the official code has N(0,
+        0.02))."""
         config.check(hidden_size)
         keys = iter(jax.random.split(key, 12))
         key_size, value_size, rank = config.sizes(hidden_size)

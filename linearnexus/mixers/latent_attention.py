@@ -5,7 +5,9 @@ nothing but that vector and one small rotary key.
     q_t^h = [W_q^h x_t, rotary(W_p^h x_t)]            y_t^h = sum_s softmax_s(q_t^h . k_s^h / sqrt(K + R)) v_s^h
 
 DeepSeek-AI 2024, "DeepSeek-V2", section 2.1 (equations 9 to 19); its official code has the norm, and a norm between the
-two products of compressed queries (`q_rank`). Rotary pairs are halves, not neighbours: another order of columns.
+two products of compressed queries (`q_rank`). Rotary pairs are halves, not neighbours: another order of columns. With
+`rope_theta` None nothing is turned, and k^R is a key like others that all heads share (Kimi Team 2025, "Kimi Linear",
+section 4: positions are left to the other mixers).
 
 From a state, W_k and W_v are absorbed (section 2.1.2): q . W_k c = (W_k^T q) . c and sum w (W_v c) = W_v (sum w c), so
 all heads attend to the same "key" [c, k^R], which is the value too: attention with one key head, and no key or value of
@@ -30,6 +32,8 @@ from linearnexus.mixers.base import Context, Out, split_heads
 from linearnexus.mixers.configs import LatentAttentionConfig
 from linearnexus.ops import softmax_attention as op
 
+EPS = 1e-6  # of both norms, as in the official code
+
 
 @module
 class LatentAttention:
@@ -52,10 +56,10 @@ class LatentAttention:
         n_head, q_rank = config.n_head, config.q_rank
         return cls(
             wq_down=None if q_rank is None else normal(k_down, hidden_size, q_rank),
-            q_norm=None if q_rank is None else RMSNorm.init(q_rank),
+            q_norm=None if q_rank is None else RMSNorm.init(q_rank, EPS),
             wq=normal(kq, hidden_size if q_rank is None else q_rank, n_head * (size + rope)),
             w_down=normal(kc, hidden_size, rank + rope),
-            norm=RMSNorm.init(rank),
+            norm=RMSNorm.init(rank, EPS),
             wk=normal(kk, rank, n_head * size),
             wv=normal(kv, rank, n_head * value),
             wo=normal(ko, n_head * value, hidden_size),
@@ -91,12 +95,16 @@ class LatentAttention:
             x = self.q_norm(linear(x, self.wq_down))
         size = self.wk.shape[1] // self.config.n_head
         content, turned = jnp.split(split_heads(linear(x, self.wq), self.config.n_head), [size], axis=-1)
-        return jnp.concatenate([content, rotary(turned, tokens.position, self.config.rope_theta)], axis=-1)
+        return jnp.concatenate([content, self._turned(turned, tokens)], axis=-1)
+
+    def _turned(self, x: Float[Array, "... H R"], tokens: Tokens) -> Float[Array, "... H R"]:
+        theta = self.config.rope_theta
+        return x if theta is None else rotary(x, tokens.position, theta)
 
     def _compress(self, x: Float[Array, "... D"], tokens: Tokens) -> Float[Array, "... 1 CR"]:
         """The latent vector and the rotary key: what the cache holds."""
         latent, turned = jnp.split(linear(x, self.w_down)[..., None, :], [self.wk.shape[0]], axis=-1)
-        return jnp.concatenate([self.norm(latent), rotary(turned, tokens.position, self.config.rope_theta)], axis=-1)
+        return jnp.concatenate([self.norm(latent), self._turned(turned, tokens)], axis=-1)
 
     def _keys(self, kv: Float[Array, "B T 1 CR"]) -> Float[Array, "B T H KR"]:
         latent, turned = jnp.split(kv, [self.wk.shape[0]], axis=-1)

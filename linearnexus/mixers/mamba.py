@@ -59,7 +59,7 @@ class Mamba:
         k_dt, k_in, k_conv, k_bias, k_select, k_w_dt, k_out = jax.random.split(key, 7)
 
         def norm(size: int) -> RMSNorm | None:
-            return RMSNorm.init(size) if config.select_norm else None
+            return RMSNorm.init(size, config.norm_eps, config.select_scale) if config.select_norm else None
 
         return cls(
             w_in=uniform(k_in, hidden_size, 2 * inner, fan_in=hidden_size),

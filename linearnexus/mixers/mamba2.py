@@ -54,7 +54,7 @@ class Mamba2:
             dt_bias=step_bias(k_dt, n_head),
             A_log=jnp.log(jax.random.uniform(k_A, (n_head,), minval=1, maxval=16)),
             D=jnp.ones(n_head),
-            norm=RMSNorm.init(inner),
+            norm=RMSNorm.init(inner, config.norm_eps),
             w_out=uniform(k_out, inner, hidden_size, fan_in=inner),
             config=config,
         )
@@ -87,6 +87,7 @@ class Mamba2:
         y = y + self.D.astype(y.dtype).reshape((1,) * (y.ndim - 2) + (-1, 1)) * signal
         y = y.reshape(gate.shape) * jax.nn.silu(at_least_float32(gate))
         y = rms_normalized(split_heads(y, self.config.n_group), self.norm.eps).reshape(gate.shape)
+        assert self.norm.scale is not None
         out = linear((y * row(self.norm.scale, y)).astype(x.dtype), self.w_out)
         return Out(out, None if state is None else MatrixState(S, tail))
 

@@ -1,6 +1,7 @@
 """Mixture of experts: many feed-forward networks, of which each token uses the few that a router picks for it.
 
     p = softmax(router x)      y = sum over the k largest p_e of p_e expert_e(x)
+    with `shared_width`: y + sigmoid(shared_gate x) shared(x), an expert that every token uses (Qwen Team 2024)
 
 Shazeer et al. 2017, section 2, with the router of Mixtral (Jiang et al. 2024: the chosen p sum to 1) or Jamba
 (`normalize` False: they do not), and Switch's loss against a router that always picks the same experts (Fedus et al.
@@ -21,8 +22,8 @@ from linearnexus.core.initial import normal
 from linearnexus.core.layers import at_least_float32, linear
 from linearnexus.core.module import matrix, module, static, table
 from linearnexus.mixers.base import Context, Out
-from linearnexus.mixers.configs import MoEConfig
-from linearnexus.mixers.mlp import ACTIVATIONS
+from linearnexus.mixers.configs import MLPConfig, MoEConfig
+from linearnexus.mixers.mlp import ACTIVATIONS, MLP
 
 LARGEST_BLOCK = 128  # tokens of a block
 
@@ -33,6 +34,8 @@ class MoE:
     up: Array = matrix()  # [X, D, F]
     gate: Array | None = matrix()  # [X, D, F]
     down: Array = matrix(residual=True)  # [X, F, D]
+    shared: MLP | None
+    shared_gate: Array | None = table()  # [1, D]
     config: MoEConfig = static()
 
     @classmethod
@@ -40,11 +43,14 @@ class MoE:
         """Weights N(0, 0.02), as in Mixtral and Jamba."""
         n, inner = config.n_expert, round(config.width * hidden_size)
         router, up, gate, down = jax.random.split(key, 4)
+        shared = MLPConfig(config.shared_width, config.activation, config.gated) if config.shared_width else None
         return cls(
             router=normal(router, n, hidden_size),
             up=normal(up, n, hidden_size, inner),
             gate=normal(gate, n, hidden_size, inner) if config.gated else None,
             down=normal(down, n, inner, hidden_size),
+            shared=MLP.init(shared, hidden_size, jax.random.fold_in(key, 4)) if shared else None,
+            shared_gate=normal(jax.random.fold_in(key, 5), 1, hidden_size) if shared else None,
             config=config,
         )
 
@@ -52,6 +58,8 @@ class MoE:
         shares, chosen, weights = self._route(x)
         y = self._experts(x.reshape(-1, x.shape[-1]), chosen.reshape(-1, chosen.shape[-1]))
         y = jnp.sum(y.reshape(*chosen.shape, -1) * weights[..., None].astype(x.dtype), axis=-2)
+        if self.shared is not None and self.shared_gate is not None:
+            y = y + jax.nn.sigmoid(linear(x, self.shared_gate.T)) * self.shared(x, context).y
         return Out(y, loss=self._balance(shares, chosen, context))
 
     def look(self, x: Float[Array, "... D"], context: Context) -> dict[str, Array]:

@@ -34,8 +34,6 @@ from linearnexus.mixers.configs import RWKV7Config
 from linearnexus.ops import delta_rule as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
-EPS = 64e-5  # of the norm
-
 
 @module
 class LowRank:
@@ -96,7 +94,7 @@ class RWKV7:
             k_k=zero,
             k_a=jnp.full(hidden_size, 1.02),
             r_k=jnp.full(hidden_size, -0.04),
-            norm=LayerNorm.init(hidden_size, eps=EPS),
+            norm=LayerNorm.init(hidden_size, eps=config.norm_eps),
             wo=jnp.zeros(square),
             config=config,
         )

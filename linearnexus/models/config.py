@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 @config("rmsnorm")
 class RMSNormConfig:
     eps: float = 1e-5
+    offset: float = 0.0  # what is added to the scale: 1, where it is stored as its distance from 1 (Qwen3-Next)
 
     def init(self, size: int) -> "RMSNorm":
         from linearnexus.core.layers import RMSNorm
 
-        return RMSNorm.init(size, self.eps)
+        return RMSNorm.init(size, self.eps, offset=self.offset)
 
 
 @config("layernorm")

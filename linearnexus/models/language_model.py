@@ -129,6 +129,16 @@ class LanguageModel:
             states.append(out.state)
         return self._logits(x), ModelState(tuple(states), position, index)
 
+    def look(self, ids: Int[Array, "B T"]) -> list[dict[str, Array]]:
+        """What each layer's mixer shows of these tokens (`SequenceMixer.look`), the first layer first."""
+        tokens, _, _ = count_tokens(ids.shape, None, None, None, None)
+        x, context, seen = self._embed(ids, tokens.position), Context(tokens), []
+        for block in self.blocks:
+            seen.append(block.mixer.look(block.norm(x), context))
+            out = block(x, context)
+            x, context = out.y, _told(context, out.shared)
+        return seen
+
     def _through(
         self, x: Float[Array, "B T D"], context: Context, blocks: tuple[Block, ...], first: int | Int[Array, ""]
     ) -> tuple[Float[Array, "B T D"], Any, Array | None]:

@@ -23,6 +23,7 @@ from linearnexus.tokenizers.bpe import BPETokenizer
 from linearnexus.tokenizers.byte import ByteTokenizer
 from linearnexus.tokenizers.char import CharTokenizer
 from linearnexus.tokenizers.hugging_face import HuggingFaceTokenizer
+from linearnexus.tokenizers.symbols import SymbolTokenizer
 from linearnexus.tokenizers.tiktoken_bpe import TiktokenTokenizer
 from linearnexus.tokenizers.word import WordTokenizer
 
@@ -35,6 +36,7 @@ __all__ = [
     "CharTokenizer",
     "HuggingFaceTokenizer",
     "Stream",
+    "SymbolTokenizer",
     "TiktokenTokenizer",
     "Tokenizer",
     "WordTokenizer",
@@ -54,8 +56,9 @@ KINDS: dict[str, Callable[[dict[str, Any]], Tokenizer]] = {
     "cl100k": TiktokenTokenizer.from_json,
     "o200k": TiktokenTokenizer.from_json,
     "hugging_face": HuggingFaceTokenizer.from_json,
+    "symbols": SymbolTokenizer.from_json,
 }
-NAMES = tuple(name for name in KINDS if name != "hugging_face")  # what `build` knows beside paths
+NAMES = tuple(name for name in KINDS if name not in ("hugging_face", "symbols"))  # what `build` knows beside paths
 TRAINED = ("char", "word", "bpe")  # these learn from a text
 SMALLEST = {"word": len(WordTokenizer.special_tokens) + 1, "bpe": bpe.SMALLEST}  # vocabularies
 

@@ -101,13 +101,18 @@ def _encoding(name: str) -> "tiktoken.Encoding":
         ) from error
 
 
-def _gpt2() -> "tiktoken.Encoding":
-    import tiktoken
-
+def gpt2_merges() -> list[tuple[str, str]]:
+    """GPT-2's merges, in the order they were learned, as GPT-2 writes them."""
     table = lzma.decompress(files("linearnexus.tokenizers").joinpath(TABLE).read_bytes())
     if hashlib.sha256(table).hexdigest() != TABLE_SHA256:
         raise UserError(f"The file {TABLE} of the package is damaged; install linearnexus again.")
     lines = table.decode().splitlines()[1:]  # the first one is a version
-    pieces = pieces_of((left, right) for left, right in (line.split(" ") for line in lines))
+    return [(left, right) for left, right in (line.split(" ") for line in lines)]
+
+
+def _gpt2() -> "tiktoken.Encoding":
+    import tiktoken
+
+    pieces = pieces_of(gpt2_merges())
     ranks = {piece: rank for rank, piece in enumerate(pieces.values())}
     return tiktoken.Encoding("gpt2", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={END: len(ranks)})

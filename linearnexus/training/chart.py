@@ -176,10 +176,10 @@ def _end_labels(plane: Plane, known: Mapping[str, Points]) -> list[str]:
 
 
 def _text(x: float, y: float, words: str, name: str = "", anchor: str = "start") -> str:
-    return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_xml(words)}</text>'
+    return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{xml(words)}</text>'
 
 
-def _xml(words: str) -> str:
+def xml(words: str) -> str:
     """Escaped, and without the characters that XML forbids."""
     return escape(re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", words))
 
@@ -193,7 +193,7 @@ def _svg(width: int, height: int, title: str, subtitle: str, body: Sequence[str]
     heading = title if len(title) <= room else title[: room - 3] + "..."
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img" aria-label="{_xml(title)}"><style>{STYLE}</style>'
+        f'height="{height}" role="img" aria-label="{xml(title)}"><style>{STYLE}</style>'
         f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="10"/>'
         f"{_text(16, 28, heading, 'title')}{_text(16, 49, subtitle)}{''.join(body)}</svg>\n"
     )

@@ -15,17 +15,19 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from linearnexus.core.errors import UserError
+from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.paths import sync
+from linearnexus.core.tensor_file import DTYPES, TensorFile
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -37,13 +39,23 @@ def save(checkpoints: Path, step: int, model: Any, optimizer: Any, state: dict[s
 
     Raises OSError (a full disk, say) with nothing half-written left behind.
     """
+    trees = {MODEL: model, OPTIMIZER: optimizer}
+    return save_files(
+        checkpoints, step, {name: partial(write_tensors, tree=tree) for name, tree in trees.items()}, state
+    )
+
+
+def save_files(
+    checkpoints: Path, step: int, write: Mapping[str, Callable[[Path], None]], state: dict[str, Any]
+) -> Path:
+    """`save` with functions that write and flush the model and, where there is one, the optimizer."""
     folder, temporary = checkpoints / f"step_{step:08d}", checkpoints / f".step_{step:08d}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
-        _write_tensors(temporary / MODEL, model)
-        _write_tensors(temporary / OPTIMIZER, optimizer)
+        for name, write_file in write.items():
+            write_file(temporary / name)
         _write_text(temporary / STATE, json.dumps(state, indent=1))
-        sums = {name: _sha256(temporary / name) for name in (MODEL, OPTIMIZER, STATE)}
+        sums = {name: sha256(temporary / name) for name in (*write, STATE)}
         _write_text(temporary / MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
         sync(temporary)
         if folder.exists():
@@ -74,10 +86,10 @@ def problem(folder: Path) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if every file is as it was written."""
     try:
         sums = json.loads((folder / MANIFEST).read_text())["sha256"]
-        if set(sums) != {MODEL, OPTIMIZER, STATE}:
+        if set(sums) - {OPTIMIZER} != {MODEL, STATE}:  # weights from elsewhere have no optimizer
             return f"{folder / MANIFEST} is damaged"
         for name, expected in sums.items():
-            if _sha256(folder / name) != expected:
+            if sha256(folder / name) != expected:
                 return f"{folder / name} is damaged (its SHA-256 is not the one in {MANIFEST})"
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
@@ -110,6 +122,20 @@ def newest_good(checkpoints: Path, tell: Callable[[str], None], prefer: int | No
     )
 
 
+def chosen(checkpoints: Path, which: str | int, tell: Callable[[str], None]) -> Path:
+    """The checkpoint with the lowest validation loss ("best"), the "last" one, or that of a step; the newest good one
+    where it is damaged, which `tell` hears. Raises UserError for a step that has none."""
+    found, prefer = steps(checkpoints), None
+    if which == "best":
+        newest = load_state(newest_good(checkpoints, tell))
+        prefer = newest["best"][1] if newest["best"] else newest["step"]
+    elif which != "last":
+        if not str(which).isdigit() or int(which) not in found:
+            raise unknown("checkpoint", str(which), ["best", "last", *map(str, found)])
+        prefer = int(which)
+    return newest_good(checkpoints, tell, prefer)
+
+
 def load_state(folder: Path) -> dict[str, Any]:
     """state.json of a verified checkpoint."""
     return json.loads((folder / STATE).read_text())
@@ -120,23 +146,32 @@ def load_tree(path: Path, like: T) -> T:
 
     Raises UserError, naming the first tensor that is missing, superfluous or of another shape or type.
     """
-    tensors = load_file(path)
-    wanted, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(keys) for keys, _ in wanted]
-    for name in [*names, *tensors]:
-        if name not in tensors or name not in names:
-            where = "the config asks for it" if name in names else "the config has no such tensor"
+    file = open_tensors(path, like)
+    arrays = [jax.numpy.array(file.read(name)) for name in named(like)]
+    return jax.tree_util.tree_unflatten(jax.tree.structure(like), arrays)
+
+
+def open_tensors(path: Path, like: Any) -> TensorFile:
+    """The file of `load_tree`, with its errors, before any number is read."""
+    file, wanted = TensorFile(path), named(like)
+    for name in [*wanted, *file.places]:
+        if name not in file.places or name not in wanted:
+            where = "the config asks for it" if name in wanted else "the config has no such tensor"
             raise UserError(f"{path} and its config.json do not fit: tensor {name}: {where}; restore either file.")
-    arrays = []
-    for name, (_, leaf) in zip(names, wanted, strict=True):
-        array = tensors[name]
-        if array.shape != leaf.shape or array.dtype != leaf.dtype:
+    for name, leaf in wanted.items():
+        dtype, shape = DTYPES[file.places[name].dtype][1], file.places[name].shape
+        if shape != leaf.shape or dtype != leaf.dtype:
             raise UserError(
-                f"{path} and its config.json do not fit: tensor {name} is {array.dtype}{list(array.shape)}, and the "
+                f"{path} and its config.json do not fit: tensor {name} is {dtype}{list(shape)}, and the "
                 f"config asks for {leaf.dtype}{list(leaf.shape)}; restore either file."
             )
-        arrays.append(jax.numpy.array(array))
-    return jax.tree_util.tree_unflatten(structure, arrays)
+    return file
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their places: blocks.7.mixer.wq."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {name_of(keys): leaf for keys, leaf in leaves}
 
 
 def finite(tree: Any) -> bool:
@@ -144,10 +179,10 @@ def finite(tree: Any) -> bool:
     return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree) if leaf.dtype.kind in "fV")
 
 
-def _write_tensors(path: Path, tree: Any) -> None:
-    named = {_name(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+def write_tensors(path: Path, tree: Any) -> None:
+    """The arrays of a tree by their places, flushed to the disk. Raises OSError."""
     try:
-        save_file(named, path)
+        save_file({name: np.asarray(leaf) for name, leaf in named(tree).items()}, path)
     except SafetensorError as error:  # it wraps the system's error in text
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else errno.EIO
@@ -155,7 +190,7 @@ def _write_tensors(path: Path, tree: Any) -> None:
     sync(path)
 
 
-def _name(keys: Any) -> str:
+def name_of(keys: Any) -> str:
     """blocks.7.mixer.wq for the path of an array in a tree."""
     return jax.tree_util.keystr(keys, simple=True, separator=".")
 
@@ -165,6 +200,6 @@ def _write_text(path: Path, text: str) -> None:
     sync(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

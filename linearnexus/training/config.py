@@ -6,12 +6,17 @@ Look first at: `TrainSettings`, `TrainConfig`.
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.models.config import ModelConfig
 from linearnexus.tokenizers import check as check_tokenizer
+
+if TYPE_CHECKING:
+    from linearnexus.models.language_model import LanguageModel
+    from linearnexus.training.source import Source
 
 Optimizer = Literal["adamw", "muon", "sophia", "lion"]
 DEFAULT_STEPS = 2000
@@ -23,7 +28,9 @@ LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3,
 class TrainSettings:
     """Everything but the model. The comments are what the command line says of each option."""
 
-    data: str = "stories"  # a corpus, a text file, a folder, a glob; or prepared folders: tokens, or a:0.7,b:0.3
+    # a corpus, a text file, a folder, a glob; or prepared folders: tokens, or a:0.7,b:0.3; or a task: recall:pairs=8,
+    # copying, induction, parity, s5
+    data: str = "stories"
     # what a token is: char, byte, word, bpe (bpe:8192: so many tokens), gpt2, cl100k, o200k, or the path of a
     # tokenizer.json; None: char, or what the data was prepared with
     tokenizer: str | None = None
@@ -73,6 +80,8 @@ class TrainConfig(TrainSettings):
 
     model: ModelConfig = field(kw_only=True)
     preset: str = "custom"  # the name that the model was made from, for people
+    keeps_base: ClassVar[bool] = False  # do the weights that the run begins with stay as they are?
+    tries: ClassVar[str] = 'let it write: linearnexus generate {} "..."'  # what to do with the trained model
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in ("max_steps", "epochs", "max_minutes")}
@@ -115,11 +124,21 @@ class TrainConfig(TrainSettings):
                 f"give a sequence_length of at most {table}, or learned_positions of at least {self.sequence_length}."
             )
 
-    def resolved(self) -> "TrainConfig":
+    def resolved(self) -> Self:
         """The same run with nothing left open, as it is written to disk."""
         lengths = (self.max_steps, self.epochs, self.max_minutes)
         steps = DEFAULT_STEPS if lengths == (None, None, None) else self.max_steps
         return dataclasses.replace(self, max_steps=steps, learning_rate=self.rate)
+
+    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> "Source":
+        """What the run trains on; see `training.source.open_source`."""
+        from linearnexus.training.source import open_source
+
+        return open_source(self, tokenizer, sha256)
+
+    def trainable(self, base: "LanguageModel") -> Any:
+        """What trains, of a run that begins with these weights: all of them."""
+        return base
 
 
 LENGTHS = ("max_steps", "epochs", "max_minutes")

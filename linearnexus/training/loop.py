@@ -10,6 +10,7 @@ import dataclasses
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,36 @@ import numpy as np
 from linearnexus.core.errors import UserError
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
+from linearnexus.models.costs import count
+from linearnexus.models.language_model import LanguageModel
+from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers import save
+from linearnexus.training import base as base_file
 from linearnexus.training import checkpoint, run_folder
+from linearnexus.training.base import Base
 from linearnexus.training.config import LEARNING_RATES, TrainConfig
 from linearnexus.training.progress import Progress
 from linearnexus.training.recipes import continued
 from linearnexus.training.report import read_metrics, write_report
 from linearnexus.training.schedules import learning_rate
 from linearnexus.training.signals import StopSignals
-from linearnexus.training.source import Ahead, Source, open_source
-from linearnexus.training.step import TrainState, evaluate_batch, init_state, train_step
+from linearnexus.training.source import Ahead, Source
+from linearnexus.training.step import (
+    TrainState,
+    compiled_for,
+    evaluate_answers,
+    evaluate_batch,
+    init_state,
+    train_step,
+    whole,
+)
 
 MEASURE_FROM, MEASURE_STEPS, MEASURE_SECONDS = 3, 10, 3.0  # what max_minutes is worth in steps is measured here
 OVERTIME = 1.15  # times max_minutes: then the run ends, whatever was measured
+
+
+class Diverged(UserError):
+    """The loss, or a weight, went wrong."""
 
 
 class Interrupted(Exception):
@@ -42,27 +60,45 @@ class Interrupted(Exception):
         self.number = number
 
 
-def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> Path:
-    """Trains a new run and returns its folder.
+def train(
+    config: TrainConfig,
+    name: str | None = None,
+    quiet: bool = False,
+    base: Base | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Trains a new run and returns its folder. `base`: the model that it begins with, in place of a random one.
+    `notes`: sentences for the user, shown before the first step.
 
     Raises UserError for what the user can put right, before anything is written; Interrupted after a stop signal.
     """
-    source = open_source(config)
-    model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
-    config = dataclasses.replace(config, model=model, tokenizer=source.tokenizer_spec).resolved()
-    loop = _Loop(config, source)
+    source = config.open_source(None if base is None else base.tokenizer)
+    if base is None:
+        model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
+        config = dataclasses.replace(config, model=model)
+    elif source.tokenizer.to_json() != load_tokenizer(base.tokenizer).to_json():
+        raise UserError(
+            f"{config.data} was prepared with another tokenizer than that of {base.run}; prepare it again with "
+            f"--tokenizer {base.tokenizer}."
+        )
+    config = dataclasses.replace(config, tokenizer=source.tokenizer_spec).resolved()
+    loop = _Loop(config, source, None if base is None else dataclasses.replace(base.model, config=config.model))
     loop.check_prompt()
+    loop.check_gradients()
     source.verify()
-    weights = jax.eval_shape(lambda: init_state(config)).model
     info = {
-        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights)),
+        "parameters": count(jax.eval_shape(lambda: LanguageModel.init(config.model, jax.random.key(0)))),
         "corpus": source.info,
         "train_tokens": source.train_tokens,
         "validation_tokens": source.validation_tokens,
     }
+    if base is not None:
+        info["trainable_parameters"] = count(jax.eval_shape(lambda: init_state(config, base.model)).model)
     folder = run_folder.create(config, name)
     try:
         save(source.tokenizer, folder / "tokenizer.json")
+        if base is not None:
+            info["from"] = base.save(folder)
         run_folder.write_config(folder, loop.config, info)  # last: a folder with a config.json is a run that can go on
     except OSError as error:
         shutil.rmtree(folder)
@@ -70,7 +106,7 @@ def train(config: TrainConfig, name: str | None = None, quiet: bool = False) -> 
             f"The run could not be written to {folder} ({error.strerror}); make room, or choose another --name."
         ) from error
     run_folder.remember_latest(folder)
-    return loop.run(folder, quiet, None)
+    return loop.run(folder, quiet, None, [*notes, *source.notes])
 
 
 def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
@@ -79,10 +115,9 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     Raises UserError where an option would make it another run, or the corpus is not the one it began with.
     """
     before, info = run_folder.read_config(folder)
+    run_folder.check_trained(folder, info)
     config = continued(before, changes, folder)
-    source = open_source(config, folder / "tokenizer.json", info["corpus"]["sha256"])
-    loop = _Loop(config, source)
-    loop.check_prompt()
+    source = config.open_source(folder / "tokenizer.json", info["corpus"]["sha256"])
     source.verify()
     notes: list[str] = []
     checkpoints, rows = folder / "checkpoints", read_metrics(folder / "metrics.jsonl")
@@ -90,6 +125,9 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
     if began and not checkpoint.steps(checkpoints):
         raise UserError(f"{checkpoints} has no checkpoint any more; restore it from a copy, or train a new run.")
     good = checkpoint.newest_good(checkpoints, notes.append) if began else None
+    needs_base = "from" in info and (good is None or config.keeps_base)
+    loop = _Loop(config, source, base_file.load(folder, info["from"], config.model) if needs_base else None)
+    loop.check_prompt()
     run_folder.write_config(folder, loop.config, info)
     run_folder.remember_latest(folder)
     return loop.run(folder, quiet, good, notes)
@@ -98,13 +136,16 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
 class _Loop:
     """One run in progress."""
 
-    def __init__(self, config: TrainConfig, source: Source) -> None:
+    def __init__(self, config: TrainConfig, source: Source, base: LanguageModel | None = None) -> None:
         self.config, self.source, self.tokenizer = config, source, source.tokenizer
+        self.base, self.kept = base, base if config.keeps_base else None
+        self.program = compiled_for(config)
         self.batches = source.batches(config)
         source.evaluation(config)  # a split too short says so before the run begins
         self.ahead = Ahead(self.batches, config.accumulate)
         self.total = self._total_steps()
         self.best: tuple[float, int] | None = None  # validation loss, step
+        self.accuracy: float | None = None  # of the answers, when they were last evaluated
         self.pending: list[tuple[Any, Any]] = []  # loss and gradient norm of the steps since the last row
         self.signals = StopSignals()
         self.seconds = 0.0  # spent before this start
@@ -120,9 +161,16 @@ class _Loop:
                 self.config = dataclasses.replace(self.config, sample_prompt=prompt)
             if self._sample_tokens(prompt) < 1:
                 raise UserError(
-                    f"sample_prompt has {len(self.tokenizer.encode(prompt))} tokens, and this model has "
+                    f"sample_prompt has {self._prompt_tokens(prompt)} tokens, and this model has "
                     f"{self.config.model.learned_positions} learned positions; shorten it, or give --sample-tokens 0."
                 )
+
+    def check_gradients(self) -> None:
+        """Raises UserError where a part that is to train gets no gradient: after a first step that is thrown away."""
+        if self.kept is not None:
+            batch, rate = self.ahead.get(0), jnp.float32(self.config.rate)
+            state = init_state(self.config, self.kept)
+            train_step(state, *batch[:2], rate, self.program, *batch[2:], self.kept)[0].model.check_moved()
 
     def run(self, folder: Path, quiet: bool, start_from: Path | None, notes: list[str] | None = None) -> Path:
         self.folder = folder
@@ -133,7 +181,7 @@ class _Loop:
             with Progress(self.total, quiet) as self.progress, self.signals:
                 for note in notes or []:
                     self.progress.note(note)
-                self._introduce(int(state.step))
+                self._introduce(state)
                 try:
                     state = self._steps(state, new=start_from is None)
                 finally:
@@ -151,8 +199,10 @@ class _Loop:
 
     def _start(self, start_from: Path | None) -> TrainState:
         if start_from is None:
-            return init_state(self.config)
-        like = jax.eval_shape(lambda: init_state(self.config))
+            state = init_state(self.config, self.base)
+            self.base = None  # its arrays may be those of the state, which the first step gives up
+            return state
+        like = jax.eval_shape(lambda: init_state(self.config, self.kept))
         saved = checkpoint.load_state(start_from)
         self.best = tuple(saved["best"]) if saved["best"] else None
         self.pending = [tuple(pair) for pair in saved["pending"]]
@@ -165,16 +215,16 @@ class _Loop:
         optimizer = checkpoint.load_tree(start_from / checkpoint.OPTIMIZER, like.optimizer)
         return TrainState(jnp.int32(saved["step"]), model, optimizer)
 
-    def _introduce(self, step: int) -> None:
-        config, say = self.config, self.progress.note
-        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(lambda: init_state(config)).model))
+    def _introduce(self, state: TrainState) -> None:
+        config, say, step = self.config, self.progress.note, int(state.step)
         say(
-            f"{config.preset}: {count:,} parameters, {config.model.n_layer} layers, "
+            f"{config.preset}: {count(self.kept or state.model):,} parameters, {config.model.n_layer} layers, "
             f"hidden size {config.model.hidden_size}"
         )
+        tokens = f"{self.source.train_tokens:,} tokens" if self.source.train_tokens else "tokens without end"
         say(
-            f"{config.data}: {self.source.train_tokens:,} tokens to train on, {self.source.validation_tokens:,} to "
-            f"validate, vocabulary {self.tokenizer.vocab_size} ({self.source.tokenizer_name})"
+            f"{config.data}: {tokens} to train on, {self.source.validation_tokens:,} to validate, vocabulary "
+            f"{self.tokenizer.vocab_size} ({self.source.tokenizer_name})"
         )
         length = f"{self.total:,} steps" if self.total else f"about {config.max_minutes:g} minutes"
         say(
@@ -201,7 +251,7 @@ class _Loop:
         while self.signals.received is None and (self.total is None or done < self.total):
             inputs, targets, *documents = self.ahead.get(done)
             rate = learning_rate(config, done, self.total)
-            state, metrics = train_step(state, inputs, targets, jnp.float32(rate), config, *documents)
+            state, metrics = train_step(state, inputs, targets, jnp.float32(rate), self.program, *documents, self.kept)
             done += 1
             self.pending.append((metrics["loss"], metrics["grad_norm"]))
             if self.total is None:
@@ -248,7 +298,7 @@ class _Loop:
         else:
             return
         good = self.best[1] if self.best else 0
-        raise UserError(
+        raise Diverged(
             f"The loss {what} at step {done}, so the run stopped; its checkpoint of step {good}, the best, is good. "
             f"Try a third of the learning rate: --learning-rate {self.config.rate / 3:.1g}"
             + ("" if self.config.gradient_clip else ", and --gradient-clip 1")
@@ -263,23 +313,29 @@ class _Loop:
         self.row_time += time.monotonic() - began  # the speed of training leaves this time out
 
     def _evaluate(self, state: TrainState, done: int) -> None:
-        """The validation loss (of a mixture, by its weights) and a sample, written and shown."""
-        config, loss = self.config, 0.0
+        """The validation loss (of a mixture, by its weights), of answers their accuracy, and a sample, written and
+        shown."""
+        config, asks, model = self.config, self.source.asks, whole(state.model, self.kept)
+        evaluate, measured = (evaluate_answers, np.zeros(3)) if asks else (evaluate_batch, np.zeros(2))
         for share, batches in self.source.evaluation(config):
-            total = count = 0.0
+            total = np.zeros_like(measured)  # of losses, of weights and, where answers are asked for, of right ones
             for batch, weights in batches:
-                value, weight = evaluate_batch(state.model, batch.inputs, batch.targets, weights, batch.starts)
-                total, count = total + float(value), count + float(weight)
-            loss += share * total / count
-        self.log.row({"step": done, "validation_loss": loss, "seconds": self._elapsed()})
-        self.progress.evaluation(done, loss)
+                sums = evaluate(model, batch.inputs, batch.targets, weights, batch.starts)
+                total += np.array(jax.device_get(sums), np.float64)
+            measured += share * total / total[1]
+        loss, _, *accuracy = measured.tolist()
+        self.accuracy = accuracy[0] if asks else None
+        answers = {"validation_accuracy": self.accuracy} if asks else {}
+        self.log.row({"step": done, "validation_loss": loss, **answers, "seconds": self._elapsed()})
+        self.progress.evaluation(done, loss, self.accuracy)
         if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
             self.best = (loss, done)
         if config.sample_tokens:
             sampling = SamplingConfig(temperature=0.8, seed=config.seed)
-            generator = Generator(state.model, self.tokenizer, config.sequence_length)
+            generator = Generator(model, self.tokenizer, config.sequence_length)
             tokens = self._sample_tokens(config.sample_prompt)
-            text = generator.generate(config.sample_prompt, tokens, sampling)[0].text
+            prompt = self.source.prompt(config.sample_prompt)
+            text = generator.generate([prompt], tokens, sampling, self.source.stop)[0].text
             self.log.sample(done, text)
             self.progress.sample(text)
 
@@ -308,7 +364,9 @@ class _Loop:
         elif self.best is not None:
             loss, step = self.best
             say(f"Done. Best validation loss {loss:.3f} at step {step:,}, after guessing's {self._guessing:.3f}.")
-            say(f'Read {self.folder / "report.html"}, or let it write: linearnexus generate {self.folder} "..."')
+            if self.accuracy is not None:
+                say(f"Of the answers {self.accuracy:.1%} are right at the end.")
+            say(f"Read {self.folder / 'report.html'}, or {self.config.tries.format(self.folder)}")
 
     def _total_steps(self) -> int | None:
         """Steps of the run; None while max_minutes is not measured yet."""
@@ -345,8 +403,12 @@ class _Loop:
 
     def _sample_tokens(self, prompt: str) -> int:
         """Tokens of a sample: learned positions may leave room for fewer than are asked for."""
-        length = len(self.tokenizer.encode(prompt or "\n"))
+        length = self._prompt_tokens(prompt or "\n")
         return min(self.config.sample_tokens, (self.config.model.learned_positions or 10**9) - length)
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        given = self.source.prompt(prompt)
+        return len(self.tokenizer.encode(given) if isinstance(given, str) else given)
 
     def _elapsed(self) -> float:
         return round(self.seconds + time.monotonic() - self.began, 3)

@@ -64,10 +64,11 @@ class Progress:
             self._last_line = time.monotonic()
             self.note(f"step {steps}  {loss}  {speed}  {left}")
 
-    def evaluation(self, step: int, loss: float) -> None:
-        """The validation loss after `step` steps."""
+    def evaluation(self, step: int, loss: float, accuracy: float | None = None) -> None:
+        """The validation loss after `step` steps, and of a task the share of right answers."""
         self._validation = loss
-        self.console.print(f"[bold]step {step:,}[/bold]: validation loss {loss:.3f}")
+        answers = "" if accuracy is None else f", {accuracy:.1%} of the answers right"
+        self.console.print(f"[bold]step {step:,}[/bold]: validation loss {loss:.3f}{answers}")
 
     def sample(self, text: str) -> None:
         """What the model writes now."""

@@ -2,7 +2,7 @@
 
 A recipe is a Python file with a function `recipe() -> TrainConfig`; see recipes/.
 
-Look first at: `base_config`, `with_options`, `continued`.
+Look first at: `base_config`, `with_options`, `continued`, `going_on`.
 """
 
 import dataclasses
@@ -10,14 +10,16 @@ import runpy
 import traceback
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.data.tasks import open_task
 from linearnexus.models.pattern import with_pattern
 from linearnexus.models.presets import PRESETS, override, preset
 from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
 
+C = TypeVar("C", bound=TrainConfig)
 MODEL_OPTIONS = (
     *("pattern", "n_layer", "hidden_size", "n_head", "n_kv_head", "window", "learned_positions"),
     *("tie_embeddings", "dropout", "dtype"),
@@ -45,7 +47,7 @@ def base_config(name: str) -> TrainConfig:
     return dataclasses.replace(config, preset=Path(name).stem)
 
 
-def continued(config: TrainConfig, changes: dict[str, Any], folder: Path) -> TrainConfig:
+def continued(config: C, changes: dict[str, Any], folder: Path) -> C:
     """The config of a run that goes on with options changed. Raises UserError where one makes it another run."""
     changed = with_options(config, changes)
     for option, value in changes.items():
@@ -63,6 +65,37 @@ def continued(config: TrainConfig, changes: dict[str, Any], folder: Path) -> Tra
     return changed.resolved()
 
 
+def going_on(base: TrainConfig, options: dict[str, Any], run: Path) -> TrainConfig:
+    """The config of a new run that begins with the weights of `run` and learns other text: the same settings, with a
+    length of its own. Raises UserError as `begun` does."""
+    fresh = (*LENGTHS, "data", "tokenizer", "order", "packing", "eval_interval", "sample_prompt")
+    names = {field.name for field in dataclasses.fields(TrainSettings)} - set(fresh)
+    settings = {name: getattr(base, name) for name in names}
+    if "optimizer" in options:
+        settings["learning_rate"] = None  # that of the other optimizer
+    return begun(TrainConfig(**settings, model=base.model, preset=base.preset), options, run)
+
+
+def begun(start: C, options: dict[str, Any], run: Path) -> C:
+    """The config `start` of a new run that begins with the weights of `run`, with options changed. Raises UserError for
+    one that the weights leave no choice of."""
+    for option in options:
+        if option == "tokenizer" or (option in MODEL_OPTIONS and option != "dropout"):
+            raise UserError(
+                f"{option} cannot be chosen for a run that begins with the weights of {run}: it keeps that run's "
+                "architecture and tokenizer (only dropout may change); leave it out."
+            )
+    if not options.get("data"):
+        raise UserError(f"--data is missing; name what the model of {run} is to learn.")
+    config = with_options(start, options)
+    if config.model.learned_positions != start.model.learned_positions:
+        raise UserError(
+            f"sequence_length is {config.sequence_length}, and the model of {run} has {start.model.learned_positions} "
+            "learned positions; give that or less."
+        )
+    return config
+
+
 def _run(path: str) -> Any:
     """What the function recipe() of a Python file returns. Raises UserError, naming the line, for any error in it."""
     try:
@@ -78,18 +111,21 @@ def _run(path: str) -> Any:
         raise UserError(f"The recipe failed at {place} ({said.rstrip('.')}); correct it there.") from error
 
 
-def with_options(config: TrainConfig, options: dict[str, Any]) -> TrainConfig:
+def with_options(config: C, options: dict[str, Any]) -> C:
     """The config with options changed: those of a run, and those of its model by their flat names (`n_head`,
     `dropout`).
 
     Raises UserError that names the nearest option for an unknown one.
     """
-    run = {field.name for field in dataclasses.fields(TrainSettings)}
+    run = {field.name for field in dataclasses.fields(config)} - {"model", "preset"}
     for name in options:
         if name not in run and name not in MODEL_OPTIONS:
             raise unknown("option", name, run | set(MODEL_OPTIONS))
     settings = {name: value for name, value in options.items() if name in run}
     changes = {name: value for name, value in options.items() if name in MODEL_OPTIONS and value is not None}
+    task = open_task(str(settings.get("data", config.data)))
+    if task is not None:
+        settings = {"sequence_length": task.length, **settings}
     if set(LENGTHS) & set(settings):
         settings = {**dict.fromkeys(LENGTHS), **settings}
     pattern = changes.pop("pattern", None)
@@ -103,5 +139,5 @@ def with_options(config: TrainConfig, options: dict[str, Any]) -> TrainConfig:
     length = settings.get("sequence_length", config.sequence_length)
     if 0 < model.learned_positions < length and "learned_positions" not in changes and isinstance(length, int):
         model = dataclasses.replace(model, learned_positions=length)  # the table grows with the context asked for
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    return make(TrainConfig, {**fields, **settings, "model": model})
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return make(type(config), {**fields, **settings, "model": model})

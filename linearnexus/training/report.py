@@ -123,6 +123,8 @@ def _story(config: Row, rows: Sequence[Row], measured: Points, unit: str) -> str
         said.append(f"as between <b>{_choices(before)}</b> equally likely ones.")
         if final > first:
             said.append(f"{_when(final)}: as between <b>{_choices(after)}</b>.")
+    if answers := finite(points(rows, "validation_accuracy")):
+        said.append(f"<b>{answers[-1][1]:.1%} of the answers</b> are right, {answers[0][1]:.1%} at the beginning.")
     training, validation = points(rows, "loss"), points(rows, "validation_loss")
     broken = [step for step, loss in training + validation if math.isnan(loss)]
     if broken:
@@ -179,7 +181,7 @@ def _facts(config: Row, rows: Sequence[Row], vocab_size: int | None, unit: str) 
     facts: list[tuple[str, Any, str]] = [
         ("Preset", config.get("preset"), f"{layers} layers, hidden size {width}" if layers and width else ""),
         ("Parameters", parameters and f"{parameters:,}", "numbers that training adjusts"),
-        ("Data", config.get("data"), "the text that it learns from"),
+        ("Data", config.get("data"), "what it learns from"),
         ("Tokenizer", config.get("tokenizer"), f"{vocab_size:,} different {unit}s" if vocab_size else ""),
         ("Steps", f"{done:,}" + (f" of {planned:,}" if planned else ""), "updates of the parameters"),
         ("Batch", tokens and f"{batch} x {length}", f"sequences x {unit}s: {tokens:,} {unit}s a step"),

@@ -39,7 +39,7 @@ def create(config: TrainConfig, name: str | None) -> Path:
             folder.mkdir(parents=True)
             return folder
         parts = [Path(re.sub(r":[0-9.]+$", "", part)).stem for part in config.data.split(",")]  # of a mixture
-        stem = f"{config.preset}-{'-'.join(filter(None, parts)) or 'text'}"
+        stem = re.sub("[:=]", "-", f"{config.preset}-{'-'.join(filter(None, parts)) or 'text'}")  # of a task
         RUNS.mkdir(exist_ok=True)
         taken = {path.name for path in RUNS.iterdir()}
         number = next(n for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
@@ -102,7 +102,7 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     try:
         values = json.loads(path.read_text())
         info = values.pop("info")
-        if not isinstance(info["corpus"]["sha256"], str):
+        if "converted" not in info and not isinstance(info["corpus"]["sha256"], str):
             raise ValueError("the corpus's sha256 is no text")
         config = from_json(values)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -116,6 +116,15 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     if not isinstance(config, TrainConfig):
         raise UserError(f"{path} is no training config; give a folder that `linearnexus train` made.")
     return config, info
+
+
+def check_trained(folder: Path, info: dict[str, Any]) -> None:
+    """Raises UserError for a run that `linearnexus convert` made: there is no training that could go on."""
+    if "converted" in info:
+        raise UserError(
+            f"{folder} holds converted weights, of whose training nothing else is known, so it cannot go on; begin a "
+            f"training of your own with them: linearnexus train --from {folder} --data ..."
+        )
 
 
 def environment() -> dict[str, Any]:

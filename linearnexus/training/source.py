@@ -1,8 +1,9 @@
-"""What a run trains on, a text or prepared folders, as batches; and the next batch, made while a step runs.
+"""What a run trains on, a text, prepared folders or a task, as batches; and the next batch, made while a step runs.
 
     --data stories                a corpus, a file, a folder, a pattern: one text, its last part for validation
     --data tokens                 a folder that `linearnexus data prepare` made
     --data a:0.7,b:0.3            a mixture of such folders, by weights; without weights by their sizes
+    --data recall:pairs=16        a task (data/tasks.py)
 
 Look first at: `open_source`, `Source`, `Ahead`.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from linearnexus.data.corpora import CORPORA, load_corpus
 from linearnexus.data.order import random
 from linearnexus.data.packing import PackedBatches
 from linearnexus.data.shards import Prepared, is_prepared, open_prepared
+from linearnexus.data.tasks import HELD_OUT_ROWS, Task, TaskBatches, open_task
 from linearnexus.data.tokens import Tokens
-from linearnexus.tokenizers import build, load
+from linearnexus.tokenizers import SymbolTokenizer, build, load
 from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.training.config import TrainConfig
 
@@ -47,10 +49,14 @@ class Source(ABC):
     tokenizer_name: str  # for people
     tokenizer_spec: str | None  # for config.json; None: the data has its own tokenizer
     info: dict[str, Any]  # for config.json: name, sha256
+    notes: tuple[str, ...] = ()  # sentences for the user, told when a run begins
+    stop: tuple[str, ...] = ()  # texts that end a sample
+    asks: ClassVar[bool] = False  # does it ask for answers, so that their accuracy is measured?
 
     @property
     @abstractmethod
-    def train_tokens(self) -> int: ...
+    def train_tokens(self) -> int:
+        """0: without end."""
 
     @property
     @abstractmethod
@@ -68,6 +74,10 @@ class Source(ABC):
     @abstractmethod
     def evaluation(self, config: TrainConfig) -> list[Evaluation]:
         """The validation batches of a run, the same every time. Raises UserError where there is too little."""
+
+    def prompt(self, text: str) -> str | list[int]:
+        """What a sample begins with, as text or ids."""
+        return text
 
     def verify(self) -> None:  # noqa: B027 (most sources have nothing to verify)
         """Raises UserError, naming the file, where one is not as it was written."""
@@ -121,15 +131,67 @@ class TextSource(Source):
             prepared.verify()
 
 
+@dataclass(frozen=True)
+class TaskSource(Source):
+    """A task's rows, without end."""
+
+    task: Task
+    tokenizer: Tokenizer
+    info: dict[str, Any]
+    tokenizer_name: str = "its own symbols"
+    tokenizer_spec: str | None = None
+    asks: ClassVar[bool] = True
+
+    @property
+    def train_tokens(self) -> int:
+        return 0
+
+    @property
+    def validation_tokens(self) -> int:
+        return HELD_OUT_ROWS * self.task.length
+
+    @property
+    def first_token(self) -> int:
+        return 0
+
+    def batches(self, config: TrainConfig) -> Batches:
+        return TaskBatches(self.task, config.batch_size, config.seed)
+
+    def evaluation(self, config: TrainConfig) -> list[Evaluation]:
+        rows = min(HELD_OUT_ROWS, config.eval_batches * config.batch_size or HELD_OUT_ROWS)
+        return [Evaluation(1.0, self.task.held_out(config.batch_size, rows))]
+
+
+def _open_task(config: TrainConfig) -> TaskSource | None:
+    """The task that --data names; None: it names none. Raises UserError for settings that a task does not have."""
+    task = open_task(config.data)
+    if task is None:
+        return None
+    if config.tokenizer is not None:
+        raise UserError(f"tokenizer is {config.tokenizer}, but a task has its own symbols; leave --tokenizer out.")
+    if config.packing == "best-fit":
+        raise UserError(f"packing is best-fit, and {config.data} has no documents; leave --packing out.")
+    if config.sequence_length != task.length:
+        raise UserError(
+            f"sequence_length is {config.sequence_length}, and the rows of {config.data} have {task.length} tokens; "
+            f"leave --sequence-length out, or write length={config.sequence_length} in --data."
+        )
+    digest = hashlib.sha256(str(task).encode()).hexdigest()
+    return TaskSource(task, SymbolTokenizer(task.symbols), {"name": str(task), "sha256": digest})
+
+
 def check_source(config: TrainConfig) -> None:
     """Raises UserError for data that cannot be trained on, as far as that can be told soon and without JAX."""
-    if not _prepared(config) and config.data not in CORPORA:
+    if _open_task(config) is None and not _prepared(config) and config.data not in CORPORA:
         load_corpus(config.data)
 
 
 def open_source(config: TrainConfig, tokenizer: Path | None = None, sha256: str | None = None) -> Source:
     """The data of a run; of one that goes on, with its tokenizer's file and the digest of what it began with. Raises
     UserError."""
+    if (task := _open_task(config)) is not None:
+        _unchanged(config, task.info["sha256"], sha256)
+        return task
     found = _prepared(config)
     if found:
         source = _open_prepared(config, found)
@@ -138,7 +200,7 @@ def open_source(config: TrainConfig, tokenizer: Path | None = None, sha256: str 
     corpus = load_corpus(config.data)
     digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
     _unchanged(config, digest, sha256)  # before the old tokenizer meets a new character
-    name = config.tokenizer or "char"
+    name = config.tokenizer or ("char" if tokenizer is None else str(tokenizer))
     built = build(name, corpus.text) if tokenizer is None else load(tokenizer)
     train, validation = split(built.encode_array(corpus.text), config.validation_fraction)
     info = {"name": corpus.name, "characters": len(corpus.text), "sha256": digest}

@@ -23,15 +23,40 @@ class TrainState:
     """All that a step changes."""
 
     step: Array  # [] int32, steps done
-    model: LanguageModel
+    model: Any  # what trains: a language model, or what changes one that stays as it is
     optimizer: Any  # optax's state
 
 
+def compiled_for(config: TrainConfig) -> TrainConfig:
+    """The config with only what the step's program depends on: runs that differ in the rest compile it once."""
+    kept = ["model", "sequence_length", "optimizer", "weight_decay", "beta1", "beta2", "gradient_clip"]
+    kept += ["seed"] if config.model.dropout else []
+    kept += ["learning_rate", "matrix_learning_rate"] if config.optimizer == "muon" else []  # their share
+    return TrainConfig(**{name: getattr(config, name) for name in kept})
+
+
+def init_state(config: TrainConfig, base: LanguageModel | None = None) -> TrainState:
+    """The state before the first step: random from the config's seed, or from the weights of another run."""
+    return _random(compiled_for(config), jnp.uint32(config.seed)) if base is None else _begun(config, base)
+
+
 @partial(jax.jit, static_argnames="config")
-def init_state(config: TrainConfig) -> TrainState:
-    """The state before the first step, from the config's seed."""
-    model = LanguageModel.init(config.model, jax.random.key(config.seed))
+def _random(config: TrainConfig, seed: Array) -> TrainState:
+    return _new(config, LanguageModel.init(config.model, jax.random.key(seed)))
+
+
+@partial(jax.jit, static_argnames="config")
+def _begun(config: TrainConfig, base: LanguageModel) -> TrainState:
+    return _new(config, config.trainable(base))
+
+
+def _new(config: TrainConfig, model: Any) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), model, optimizers.build(config).init(model))
+
+
+def whole(trained: Any, kept: LanguageModel | None) -> LanguageModel:
+    """The language model: what trains by itself, or with the weights that are kept as they were."""
+    return trained if kept is None else trained.merged(kept)
 
 
 def token_losses(logits: Float[Array, "B T W"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
@@ -84,13 +109,14 @@ def train_step(
     starts: Bool[Array, "A B T"] | None = None,
     weights: Float[Array, "A B T"] | None = None,
     valid: Bool[Array, "A B T"] | None = None,
+    kept: LanguageModel | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update at learning rate `rate`. Metrics: the cross-entropy before it, and the gradient's norm before
-    clipping."""
+    clipping. `kept`: the weights that stay as they are, where not the whole model trains."""
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
-    def objective(model: LanguageModel) -> tuple[Array, Array]:
-        return losses(model, inputs, targets, key, starts, weights, valid)
+    def objective(trained: Any) -> tuple[Array, Array]:
+        return losses(whole(trained, kept), inputs, targets, key, starts, weights, valid)
 
     (_, entropy), gradients = jax.value_and_grad(objective, has_aux=True)(state.model)
     # model and optimizer compute in explicit dtypes; optax's own arithmetic wants the standard promotion
@@ -112,4 +138,19 @@ def evaluate_batch(
     starts: Bool[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The weighted sum of the tokens' losses, and the sum of the weights; dropout is off."""
-    return jnp.sum(token_losses(model(inputs, starts=starts).logits, targets) * weights), jnp.sum(weights)
+    loss, weight, _ = evaluate_answers(model, inputs, targets, weights, starts)
+    return loss, weight
+
+
+@jax.jit
+def evaluate_answers(
+    model: LanguageModel,
+    inputs: Int[Array, "B T"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    starts: Bool[Array, "B T"] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """The same, and the weighted number of targets that the model finds most likely."""
+    logits = model(inputs, starts=starts).logits
+    right = jnp.sum((jnp.argmax(logits, axis=-1) == targets) * weights)
+    return jnp.sum(token_losses(logits, targets) * weights), jnp.sum(weights), right

@@ -511,17 +511,14 @@ class Law:
             "training": training,
         }
 
-    def leaks(self) -> list[str]:
+    def leaks(self, arrangements: tuple[str, ...] = ("one document", "training", "packed")) -> list[str]:
         """Where a token changes, to the last bit, an output that it must not reach: an earlier one or another
         document's."""
-        whole = self.properties()["training"]()[1]
+        training, packed = (self.properties()[name]() for name in ("training", "packed"))
+        layouts = {"one document": training[1], "training": training[0], "packed": packed[1]}
         found = []
-        layouts = {
-            "one document": whole,
-            "training": self.properties()["training"]()[0],
-            "packed": self.properties()["packed"]()[1],
-        }
-        for name, layout in layouts.items():
+        for name in arrangements:
+            layout = layouts[name]
             before = self.run(layout).y
             for _ in range(3):
                 n = int(self.rng.integers(len(layout.docs)))

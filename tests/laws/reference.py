@@ -537,16 +537,20 @@ def latent_attention(
     document: np.ndarray,
     past: list[tuple[np.ndarray, np.ndarray]],
     n_head: int,
-    theta: float,
+    theta: float | None,
     position: int = 0,
 ) -> np.ndarray:
     """DeepSeek-AI 2024, equations 9 to 19, on one row [T,D], for each token and each head by itself: every key and
     value is made from the latent vector, nothing is absorbed. Norms as in the official code, pairs of the rotation as
-    in `rotate`.
+    in `rotate`; without a theta nothing is rotated.
 
     `past`: latent vector [C] and rotated key [R] of the tokens before the row, oldest first, of the first token's
     document; `position`: how many tokens of that document came before.
     """
+
+    def turned(x: np.ndarray, position: int) -> np.ndarray:
+        return x if theta is None else rotate(x, position, theta)
+
     rank = len(weights["norm"])
     rope = weights["w_down"].shape[1] - rank
     size = weights["wk"].shape[1] // n_head
@@ -555,15 +559,15 @@ def latent_attention(
     for t in range(len(x)):
         if t and document[t] != document[t - 1]:
             position = 0
-        query = rms_norm(weights["wq_down"].T @ x[t], weights["q_norm"]) if "wq_down" in weights else x[t]
+        query = rms_norm(weights["wq_down"].T @ x[t], weights["q_norm"], 1e-6) if "wq_down" in weights else x[t]
         queries = (weights["wq"].T @ query).reshape(n_head, size + rope)
         down = weights["w_down"].T @ x[t]
-        kept.append((rms_norm(down[:rank], weights["norm"]), rotate(down[rank:], position, theta), document[t]))
+        kept.append((rms_norm(down[:rank], weights["norm"], 1e-6), turned(down[rank:], position), document[t]))
         seen = [(c, k_r) for c, k_r, of in kept if of == document[t]]
         read = []
         for h in range(n_head):
             of_head = slice(h * size, (h + 1) * size)
-            q = np.concatenate([queries[h, :size], rotate(queries[h, size:], position, theta)])
+            q = np.concatenate([queries[h, :size], turned(queries[h, size:], position)])
             keys = [np.concatenate([weights["wk"][:, of_head].T @ c, k_r]) for c, k_r in seen]
             values = [split(weights["wv"], n_head)[:, h].T @ c for c, _ in seen]
             score = np.array([q @ key for key in keys]) / np.sqrt(size + rope)

@@ -41,6 +41,11 @@ def mixer_examples() -> dict[str, MixerConfig]:
     return found
 
 
+def first_examples() -> list[str]:
+    """The name of each mixer's first example: the others differ from it in options."""
+    return list({type(config): name for name, config in reversed(mixer_examples().items())}.values())[::-1]
+
+
 def accepted_width(config: MixerConfig) -> int:
     """The smallest of the test's widths that the mixer accepts."""
     for width in WIDTHS:

@@ -8,8 +8,9 @@ import pytest
 from tests.laws import law, subjects
 
 MIXERS = subjects.mixer_examples()
-CUTS = (16, 16, 1)  # equal lengths are compiled once; `make laws` has three
-FIRST = {type(config): name for name, config in reversed(MIXERS.items())}  # an example of each mixer
+FIRST = subjects.first_examples()
+# Few functions to compile: calls of two lengths, with arrays always passed; `make laws` has three, and passes None too.
+SHORT = {"cuts": (16, 16, 1), "exact": False}
 # Mixers have their own tests; of the presets, one with several mixers, and one of the published ones.
 NANO = ["jamba-nano"]
 PUBLISHED = ["gpt2-small"]
@@ -27,30 +28,30 @@ def obey(laws: law.Law, names: list[str] | None = None) -> None:
 def test_a_mixer_obeys_the_law(name: str) -> None:
     """Values, final states and gradients in float64, where every mistake shows: a state that padding touches, a
     position or a convolution that runs over a document's border, a cache slot too few, a state that a call and a step
-    leave different. Packed calls, with padding anywhere and cut into calls and steps, imply the other properties."""
-    if name in FIRST.values():
-        laws = subjects.mixer_law(MIXERS[name], "float64", cuts=CUTS)
-        obey(laws, ["steps", "packed"])
-        assert not laws.leaks()
-    else:  # its options: fewer functions to compile
-        obey(subjects.mixer_law(MIXERS[name], "float64", cuts=CUTS, long=None, exact=False), ["packed"])
+    leave different. Packed calls, with padding anywhere and cut into calls and steps, imply the other properties; of a
+    mixer's other examples, which differ in options, steps alone are compared with a call."""
+    laws = subjects.mixer_law(MIXERS[name], "float64", long=None, **SHORT)
+    obey(laws, ["packed" if name in FIRST else "steps"])
+    assert name not in FIRST or not laws.leaks(("packed",))
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", [name for name in MIXERS if name in FIRST or "window" in name])
 def test_a_mixer_obeys_the_law_when_its_cache_wraps(name: str) -> None:
     """A cache of 12 tokens and a text of 17 after a prefix: catches a ring that is read or overwritten in the wrong
     order."""
     laws = subjects.ring_law(MIXERS[name], "float64")
     if laws is None:
         pytest.skip("its state does not depend on max_len")
-    obey(laws, ["steps", "split", "packed"])
+    obey(laws, ["steps", "packed"])
 
 
-@pytest.mark.parametrize("name", FIRST.values())
+@pytest.mark.parametrize("name", FIRST)
 def test_a_mixer_obeys_the_law_in_float32(name: str) -> None:
-    """Calls without a state, over many chunks: catches a fast form that loses digits (differences of cumulative sums,
-    products of decays)."""
-    obey(subjects.mixer_law(MIXERS[name], "float32", cuts=CUTS, exact=False), ["training"])
+    """Documents in calls without a state, over many chunks: catches a fast form that loses digits (differences of
+    cumulative sums, products of decays)."""
+    laws = subjects.mixer_law(MIXERS[name], "float32", cuts=(33,), exact=False)
+    packed, _ = laws.properties()["training"]()
+    assert max(laws.errors(packed).values()) < law.TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("name", NANO)
@@ -58,8 +59,8 @@ def test_a_preset_obeys_the_law(name: str) -> None:
     """The whole model, one period and a layer: positions counted over calls and documents, every layer's state in its
     place."""
     laws = subjects.model_law(name, "float64", up_to=0)
-    obey(laws, ["steps", "packed"])
-    assert not laws.leaks()
+    obey(laws, ["packed"])
+    assert not laws.leaks(("packed",))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

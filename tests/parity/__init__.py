@@ -1,1 +1,1 @@
-"""Parity with Hugging Face transformers: the same weights give the same logits and gradients, for six families."""
+"""Parity with Hugging Face transformers: the same weights give the same logits and gradients, for nine families."""

@@ -1,4 +1,4 @@
-"""What parity is tested on: six families of transformers, three tiny configurations each, and numbers for all of them.
+"""What parity is tested on: nine families of transformers, three tiny configurations each, and numbers for all of them.
 
 The numbers follow from names alone, so that the side with torch (`make_golden.py`) and the side with JAX
 (`test_parity.py`) draw the same weights and nothing but results is stored. Imports neither.
@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).with_name("golden")
 BATCH = 2
 LENGTH = 37  # no multiple of any chunk
 SAMPLE = 160  # elements that are kept of a larger gradient
+NORMS = ("norm", "norm_f", "ln_1", "ln_2", "ln_f", "norm_mlstm", "norm_ffn")  # ends of their names
 
 
 def _no_tokens(**settings: Any) -> dict[str, Any]:
@@ -45,6 +46,24 @@ def _gated_deltanet(**settings: Any) -> dict[str, Any]:
     """Qwen3-Next with Gated DeltaNet and a SwiGLU MLP in every layer."""
     layers = {"num_hidden_layers": 2, "layer_types": ["linear_attention"] * 2, "mlp_only_layers": [0, 1]}
     return _no_tokens(**layers, rms_norm_eps=1e-5, **settings)
+
+
+def _kimi_linear(*layers: str, **settings: Any) -> dict[str, Any]:
+    """Kimi Linear with a SwiGLU MLP in every layer; `layers`: linear or full, each one's attention."""
+    types = {"layer_types": [f"{layer}_attention" for layer in layers], "mlp_layer_types": ["dense"] * len(layers)}
+    return _no_tokens(num_hidden_layers=len(layers), **types, **settings)
+
+
+def _deepseek_v3(**settings: Any) -> dict[str, Any]:
+    """DeepSeek-V3 with a SwiGLU MLP in every layer."""
+    return _no_tokens(num_hidden_layers=2, first_k_dense_replace=2, **settings)
+
+
+def _xlstm(**settings: Any) -> dict[str, Any]:
+    """The cap of logits c tanh(x / c), which we have not, changes them by x (x / c)^2 / 3 = 3e-10 at x = 10. The chunk
+    is shorter than the text."""
+    cap = {"output_logit_soft_cap": 1e6}
+    return _no_tokens(num_hidden_layers=2, chunk_size=16, ffn_round_up_to_multiple_of=1, **cap, **settings)
 
 
 # Arguments of the family's config class in transformers.
@@ -189,9 +208,109 @@ FAMILIES: dict[str, tuple[dict[str, Any], ...]] = {
             linear_conv_kernel_dim=2,
         ),
     ),
+    "kimi_linear": (
+        _kimi_linear(
+            "linear",
+            vocab_size=29,
+            hidden_size=24,
+            intermediate_size=20,
+            linear_num_heads=3,
+            linear_head_dim=8,
+        ),
+        _kimi_linear(
+            "linear",
+            "full",
+            vocab_size=31,
+            hidden_size=18,
+            intermediate_size=25,
+            linear_num_heads=5,
+            linear_head_dim=7,
+            linear_conv_kernel_dim=3,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            kv_lora_rank=11,
+            q_lora_rank=6,
+            qk_nope_head_dim=5,
+            qk_rope_head_dim=3,
+            v_head_dim=7,
+        ),
+        _kimi_linear(
+            "linear",
+            vocab_size=23,
+            hidden_size=20,
+            intermediate_size=30,
+            linear_num_heads=1,
+            linear_head_dim=9,
+            linear_conv_kernel_dim=2,
+        ),
+    ),
+    "deepseek_v3": (
+        _deepseek_v3(
+            vocab_size=29,
+            hidden_size=24,
+            intermediate_size=40,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            kv_lora_rank=12,
+            q_lora_rank=None,
+            qk_nope_head_dim=8,
+            qk_rope_head_dim=4,
+            v_head_dim=8,
+        ),
+        _deepseek_v3(
+            vocab_size=31,
+            hidden_size=25,
+            intermediate_size=27,
+            num_attention_heads=5,
+            num_key_value_heads=5,
+            kv_lora_rank=9,
+            q_lora_rank=7,
+            qk_nope_head_dim=5,
+            qk_rope_head_dim=6,
+            v_head_dim=3,
+            rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+            tie_word_embeddings=True,
+        ),
+        _deepseek_v3(
+            vocab_size=23,
+            hidden_size=21,
+            intermediate_size=33,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            kv_lora_rank=13,
+            q_lora_rank=11,
+            qk_nope_head_dim=3,
+            qk_rope_head_dim=8,
+            v_head_dim=10,
+            rope_interleave=False,
+            rms_norm_eps=1e-2,
+        ),
+    ),
+    "xlstm": (
+        _xlstm(vocab_size=29, hidden_size=24, num_heads=3, ffn_proj_factor=1.5),
+        _xlstm(
+            vocab_size=31,
+            hidden_size=20,
+            num_heads=5,
+            ffn_proj_factor=1.25,
+            qk_dim_factor=0.75,
+            v_dim_factor=1.5,
+            gate_soft_cap=2.0,
+        ),
+        _xlstm(
+            vocab_size=23,
+            hidden_size=21,
+            num_heads=1,
+            ffn_proj_factor=2.0,
+            qk_dim_factor=1.0,
+            v_dim_factor=0.34,
+            gate_soft_cap=5.0,
+        ),
+    ),
 }
+TYPES = {"gated_deltanet": "qwen3_next"}  # model_type in transformers, where it has another name
 CASES = [(family, number) for family, cases in FAMILIES.items() for number in range(len(cases))]
-LENGTHS = {("gated_deltanet", 1): 70}  # the reference's chunk is 64
+LENGTHS = {("gated_deltanet", 1): 70, ("kimi_linear", 1): 70}  # the reference's chunk is 64
 
 
 def _random(*name: object) -> np.random.RandomState:
@@ -208,7 +327,7 @@ def weight(family: str, number: int, name: str, shape: tuple[int, ...]) -> np.nd
     elif name.endswith(("dt_bias", "dt_proj.bias")):
         step = np.exp(rng.uniform(math.log(1e-3), math.log(1e-1), shape))
         value = step + np.log(-np.expm1(-step))  # the inverse of softplus
-    elif name.endswith((".D", "norm.weight", "norm_f.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+    elif name.endswith((".D", *(f"{norm}.weight" for norm in NORMS))):
         # Qwen3-Next's scale is 1 + weight, but for the norm inside Gated DeltaNet
         centre = 0 if family == "gated_deltanet" and not name.endswith("linear_attn.norm.weight") else 1
         value = centre + 0.2 * noise

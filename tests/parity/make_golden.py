@@ -26,6 +26,9 @@ MODELS = {
     "mamba2": (transformers.Mamba2Config, transformers.Mamba2ForCausalLM),
     "jamba": (transformers.JambaConfig, transformers.JambaForCausalLM),
     "gated_deltanet": (transformers.Qwen3NextConfig, transformers.Qwen3NextForCausalLM),
+    "kimi_linear": (transformers.KimiLinearConfig, transformers.KimiLinearForCausalLM),
+    "deepseek_v3": (transformers.DeepseekV3Config, transformers.DeepseekV3ForCausalLM),
+    "xlstm": (transformers.xLSTMConfig, transformers.xLSTMForCausalLM),
 }
 TOLERANCE = 1e-5  # between versions and machines, relative to the largest element
 

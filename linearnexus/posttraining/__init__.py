@@ -1,0 +1,1 @@
+"""What comes after training: conversations to learn from, adapters, chat."""

@@ -1,0 +1,94 @@
+"""Every choice of a run of supervised fine-tuning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from linearnexus.core.config import config
+from linearnexus.core.errors import UserError
+from linearnexus.training.config import LEARNING_RATES, TrainConfig
+from linearnexus.training.recipes import begun
+
+if TYPE_CHECKING:
+    from linearnexus.models.language_model import LanguageModel
+    from linearnexus.posttraining.source import ConversationSource
+
+Method = Literal["lora", "dora", "full"]
+# Of the peak learning rates that train models of WIDTH from nothing: a usual proportion, not swept here.
+SHARES: dict[Method, float] = {"lora": 1.0, "dora": 1.0, "full": 0.3}
+WIDTH = 128
+
+
+@dataclass(frozen=True)
+class SFTSettings:
+    """What fine-tuning has beside the settings of any run. The comments are what the command line says."""
+
+    # lora: thin matrices beside the weights; dora: with a length for each output; full: all weights
+    method: Method = "lora"
+    rank: int = 8  # inner size of the thin matrices
+    alpha: float = 16.0  # alpha / rank multiplies their product
+    # matrices to adapt: by name (wq), part (mixer, channel_mixer), layer (blocks.3) or place; none: all of them
+    targets: tuple[str, ...] = ()
+    too_long: Literal["drop", "cut"] = "drop"  # what becomes of examples longer than sequence_length
+
+
+@config("sft")
+class SFTConfig(SFTSettings, TrainConfig):
+    """A run that begins with the weights of another and learns answers from conversations."""
+
+    packing: Literal["windows", "best-fit"] = "best-fit"
+    epochs: float | None = 3.0
+    batch_size: int = 8
+    optimizer: Literal["adamw", "muon", "sophia", "lion"] = "adamw"
+    warmup_steps: int = 10
+    weight_decay: float = 0.0
+    eval_batches: int = 0
+    tries: ClassVar[str] = "talk with it: linearnexus chat {}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed, rule in (
+            ("rank", self.rank >= 1, "it is the inner size of A B, so give 1 or more, such as 8"),
+            ("alpha", 0 < self.alpha < float("inf"), "alpha / rank multiplies A B, so give more than 0, such as 16"),
+            ("packing", self.packing == "best-fit", "conversations are packed whole; leave it out"),
+            ("tokenizer", self.tokenizer is None, "fine-tuning keeps the run's tokenizer; leave it out"),
+            ("targets", self.method != "full" or not self.targets, "full fine-tuning trains everything; leave it out"),
+        ):
+            if not allowed:
+                raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate; the usual one falls with the width of the model (Yang et al. 2022, table 3)."""
+        usual = SHARES[self.method] * LEARNING_RATES[self.optimizer] * min(1.0, WIDTH / self.model.hidden_size)
+        return usual if self.learning_rate is None else self.learning_rate
+
+    @property
+    def keeps_base(self) -> bool:  # type: ignore[override]
+        """Adapters leave the weights as they are."""
+        return self.method != "full"
+
+    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> "ConversationSource":
+        from linearnexus.posttraining.source import open_conversations
+
+        assert tokenizer is not None
+        return open_conversations(self, tokenizer, sha256)
+
+    def trainable(self, base: "LanguageModel") -> Any:
+        """Adapters, or the whole model."""
+        if not self.keeps_base:
+            return base
+        from linearnexus.posttraining.lora import Adapters
+
+        return Adapters.init(base, self)
+
+
+def usual(base: TrainConfig) -> SFTConfig:
+    """The settings that fine-tuning a run of this config has, unless others are chosen."""
+    return SFTConfig(model=base.model, preset=base.preset, sequence_length=base.sequence_length, data="")
+
+
+def tuned(base: TrainConfig, options: dict[str, Any], run: Path) -> SFTConfig:
+    """The config of a run that teaches the model of `run` to answer. Raises UserError for an option that its weights
+    leave no choice of."""
+    return begun(usual(base), options, run)

@@ -1,0 +1,144 @@
+"""LoRA: the weights stay as they are, and a product of two thin matrices is learned beside each.
+
+    W' = W + (alpha / rank) A B                 A [in, rank] random, B [rank, out] zero: the first step changes nothing
+    DoRA: W' = m * V / |V|, V = W + (alpha / rank) A B, m = |W| at first; one length for each output, |V| a constant in
+    the gradient
+
+Hu et al. 2022, section 4.1; Liu et al. 2024, "DoRA", sections 4.1 and 4.3. Initial values as in PEFT. The effective
+weights are made inside the loss, so no mixer knows of it, and every matrix of every mixer can be a target: attention's,
+recurrent ones', MLPs', each expert of a mixture.
+
+Look first at: `Adapter.onto`, `Adapters.init`, `adaptable`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float
+
+from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.initial import uniform
+from linearnexus.core.module import matrix, module, roles, static, vector
+from linearnexus.models.costs import count
+from linearnexus.models.language_model import LanguageModel
+from linearnexus.posttraining.config import SFTConfig
+from linearnexus.training.checkpoint import name_of
+
+NAMES = {"lora": "LoRA", "dora": "DoRA"}
+
+
+@module
+class Adapter:
+    """What is learned beside one matrix, or beside each of a stack of them."""
+
+    A: Array = matrix()  # [..., in, R]
+    B: Array = matrix()  # [..., R, out]
+    magnitude: Array | None = vector()  # [..., out], DoRA's m
+
+    @classmethod
+    def init(cls, weight: Float[Array, "... I O"], rank: int, dora: bool, key: Array) -> "Adapter":
+        *stack, inner, outer = weight.shape
+        A = uniform(key, *stack, inner, rank, fan_in=inner)
+        return cls(A, jnp.zeros((*stack, rank, outer), weight.dtype), lengths(weight) if dora else None)
+
+    def onto(self, weight: Float[Array, "... I O"], scale: float) -> Float[Array, "... I O"]:
+        """The effective weight."""
+        changed = weight + scale * (self.A @ self.B)
+        if self.magnitude is None:
+            return changed
+        length = lax.stop_gradient(jnp.maximum(lengths(changed), 1e-12))
+        return changed * (self.magnitude / length)[..., None, :]
+
+
+@module
+class Adapters:
+    """What is learned beside a language model that stays as it is."""
+
+    layers: dict[str, Adapter]  # by the place of the matrix, blocks.7.mixer.wq
+    scale: float = static()
+
+    @classmethod
+    def init(cls, model: LanguageModel, config: SFTConfig) -> "Adapters":
+        found = chosen(model, config.targets)
+        keys = jax.random.split(jax.random.key(config.seed), len(found))
+        dora = config.method == "dora"
+        made = {
+            name: Adapter.init(weight, config.rank, dora, key)
+            for (name, weight), key in zip(found.items(), keys, strict=True)
+        }
+        return cls(made, config.alpha / config.rank)
+
+    def merged(self, model: LanguageModel) -> LanguageModel:
+        """The model with the effective weights."""
+
+        def effective(path: Any, weight: Array) -> Array:
+            adapter = self.layers.get(name_of(path))
+            return weight if adapter is None else adapter.onto(weight, self.scale)
+
+        return jax.tree_util.tree_map_with_path(effective, model)
+
+    def check_moved(self) -> None:
+        """Raises UserError where a B is still zero after a step: it got no gradient."""
+        still = [name for name, adapter in self.layers.items() if not np.asarray(adapter.B).any()]
+        if still:
+            raise UserError(
+                f"{still[0]} gets no gradient, so nothing would be learned there ({len(still)} of {len(self.layers)} "
+                "targets are so); choose --targets without it."
+            )
+
+
+def lengths(weight: Float[Array, "... I O"]) -> Float[Array, "... O"]:
+    """The Euclidean length of each output's weights."""
+    return jnp.sqrt(jnp.sum(weight * weight, axis=-2))
+
+
+def adaptable(model: LanguageModel) -> dict[str, Array]:
+    """The matrices of all mixers and channel mixers, by their places."""
+    named = jax.tree_util.tree_flatten_with_path(model)[0]
+    kinds = jax.tree.leaves(roles(model))
+    return {name_of(path): array for (path, array), role in zip(named, kinds, strict=True) if role == "matrix"}
+
+
+def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
+    """The matrices that the targets name (all, without targets): each is a matrix (wq), a part (mixer), a layer
+    (blocks.3), or a place (blocks.3.mixer.wq). Raises UserError, naming the nearest, for one that names nothing."""
+    found = adaptable(model)
+    if not found:
+        raise UserError("This model has no matrix that an adapter could be learned beside; use --method full.")
+    picked = set()
+    for target in targets:
+        hits = {name for name in found if f".{target}." in f".{name}."}
+        if not hits:
+            parts = (name.split(".") for name in found)
+            raise unknown("target", target, {word for _, _, *words in parts for word in [*words, ".".join(words)]})
+        picked |= hits
+    return {name: weight for name, weight in found.items() if not targets or name in picked}
+
+
+def describe(model: LanguageModel, config: SFTConfig) -> list[str]:
+    """Which matrices are adapted, and how many parameters train: lines for the user."""
+    adapters = jax.eval_shape(lambda: Adapters.init(model, config))
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for name, weight in chosen(model, config.targets).items():
+        _, layer, kind = name.split(".", 2)
+        kinds.setdefault((kind, " x ".join(map(str, weight.shape))), []).append(int(layer) + 1)
+    wide = max(len(kind) for kind, _ in kinds)
+    trains, all_ = count(adapters), count(model)
+    return [
+        f"{NAMES[config.method]}, rank {config.rank}, alpha {config.alpha:g}, beside {len(adapters.layers)} matrices:",
+        *(
+            f"  {kind:<{wide}}  {shape:>12}  in layer{'s' * (len(layers) > 1)} {_ranges(layers)}"
+            for (kind, shape), layers in kinds.items()
+        ),
+        f"{trains:,} parameters train, {trains / all_:.2%} of the model's {all_:,}, which stay as they are.",
+    ]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """1-3, 5 for [1, 2, 3, 5]."""
+    begins = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(begins, ends, strict=True))

@@ -1,0 +1,40 @@
+"""Times and memory of compiled programs on this machine."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+
+from linearnexus.core.tokens import count_tokens
+from linearnexus.mixers.base import Context
+
+Name = TypeVar("Name")
+
+
+def least_seconds(functions: Mapping[Name, Callable[[], Any]], rounds: int) -> dict[Name, float]:
+    """The least seconds of each in so many rounds through all of them: other programs can only make one slower. A
+    quick function is called more often in a round."""
+    found = dict.fromkeys(functions, float("inf"))
+    for function in functions.values():
+        jax.block_until_ready(function())
+    for _ in range(rounds):
+        for name, function in functions.items():
+            end = time.perf_counter() + 0.02
+            while True:
+                begin = time.perf_counter()
+                jax.block_until_ready(function())
+                found[name] = min(found[name], time.perf_counter() - begin)
+                if time.perf_counter() > end:
+                    break
+    return found
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes of all arrays."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def context(length: int) -> Context:
+    """What a mixer is told of one text from its beginning."""
+    return Context(count_tokens((1, length), None, None, None, None)[0])
