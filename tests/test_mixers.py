@@ -84,9 +84,9 @@ def test_the_attention_shown_is_the_attention_used(name: str, documents: bool) -
         weights = look["weights"]
         v = x @ module.wv + (0 if module.bv is None else module.bv)
         v = np.repeat(v.reshape(B, T, config.kv_heads, -1), config.n_head // config.kv_heads, axis=2)
-        want = np.einsum("bhts,bshk->bthk", weights, v).reshape(B, T, -1) @ module.wo + (
-            0 if module.bo is None else module.bo
-        )
+        read = np.einsum("bhts,bshk->bthk", weights, v).reshape(B, T, -1)
+        gate = 1 if module.wg is None else 1 / (1 + np.exp(-(x @ module.wg)))
+        want = (gate * read) @ module.wo + (0 if module.bo is None else module.bo)
     assert error(y[valid], want[valid]) < 1e-12
     rows = np.moveaxis(weights, 1, 2)[valid]  # [tokens, H, T]
     np.testing.assert_allclose(rows.sum(-1), 1, rtol=1e-12)
