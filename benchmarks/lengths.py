@@ -13,8 +13,6 @@ import functools
 import json
 import os
 import platform
-import time
-from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +26,9 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from linearnexus.core.tokens import count_tokens  # noqa: E402
-from linearnexus.mixers.base import Context  # noqa: E402
 from linearnexus.models.presets import PRESETS, preset  # noqa: E402
 from linearnexus.ops import delta_rule, linear_attention, selective_scan  # noqa: E402
+from linearnexus.teaching.measure import context, least_seconds  # noqa: E402
 
 WIDTH = 128
 LENGTHS = (1024, 2048, 4096, 8192, 16384)
@@ -44,27 +41,6 @@ def mixers() -> dict[str, Any]:
     """The mixers of the small presets that have one, by the preset's name."""
     configs = {name.removesuffix("-nano"): preset(name) for name in PRESETS if name.endswith("-nano")}
     return {name: config.pattern[0].mixer for name, config in configs.items() if len(config.pattern) == 1}
-
-
-def least(functions: dict[Any, Callable[[], Any]]) -> dict[Any, float]:
-    """The least seconds of each, measured in turns."""
-    for function in functions.values():
-        jax.block_until_ready(function())
-    found = dict.fromkeys(functions, np.inf)
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            end = time.perf_counter() + SECONDS / ROUNDS
-            while True:
-                begin = time.perf_counter()
-                jax.block_until_ready(function())
-                found[name] = min(found[name], time.perf_counter() - begin)
-                if time.perf_counter() > end:
-                    break
-    return found
-
-
-def context(length: int) -> Context:
-    return Context(count_tokens((1, length), None, None, None, None)[0])
 
 
 @jax.jit
@@ -101,9 +77,11 @@ def layer(config: Any) -> dict[str, list[float]]:
         x, states[t] = decode(module, states[t], xs[t][:, 0], first[t])
         return x
 
-    forward = least({t: functools.partial(prefill, module, xs[t], states[t]) for t in LENGTHS})
-    both = least({t: functools.partial(train, module, xs[t], xs[t]) for t in LENGTHS})
-    steps = least({t: functools.partial(step, t) for t in LENGTHS})
+    forward = least_seconds(
+        {t: functools.partial(prefill, module, xs[t], states[t]) for t in LENGTHS}, ROUNDS, SECONDS / ROUNDS
+    )
+    both = least_seconds({t: functools.partial(train, module, xs[t], xs[t]) for t in LENGTHS}, ROUNDS, SECONDS / ROUNDS)
+    steps = least_seconds({t: functools.partial(step, t) for t in LENGTHS}, ROUNDS, SECONDS / ROUNDS)
     return {
         "prefill": [1e6 * forward[t] / t for t in LENGTHS],
         "training": [1e6 * both[t] / t for t in LENGTHS],
@@ -153,7 +131,7 @@ def families() -> dict[str, dict[str, tuple[float, float, float, float]]]:
                 compiled = jax.jit(function).lower(inputs).compile()
                 memory[form, what] = compiled.memory_analysis().temp_size_in_bytes / 2**20
                 runs[form, what] = functools.partial(compiled, inputs)
-        seconds = least(runs)
+        seconds = least_seconds(runs, ROUNDS, SECONDS / ROUNDS)
         found[name] = {
             form: (
                 seconds[form, "forward"],

@@ -121,8 +121,8 @@ class PackedBatches(Batches):
                 low, length, start = int(block.place[piece]), int(block.length[piece]), int(block.start[piece])
                 tokens[out, low : low + length] = self.ids.read(start, start + length)
                 starts[out, low] = real[out, low : low + length] = True
-                inside = slice(start + 1, start + length)
-                weights[out, low + 1 : low + length] = 1 if self.token_weights is None else self.token_weights[inside]
+                later = slice(start + 1, start + length)
+                weights[out, low + 1 : low + length] = 1 if self.token_weights is None else self.token_weights[later]
         # padding: invalid, and of weight 0
         return Batch(tokens[:, :-1], tokens[:, 1:], starts[:, :-1], weights[:, 1:], real[:, :-1])
 

@@ -12,15 +12,15 @@ from linearnexus.mixers.base import Context
 Name = TypeVar("Name")
 
 
-def least_seconds(functions: Mapping[Name, Callable[[], Any]], rounds: int) -> dict[Name, float]:
+def least_seconds(functions: Mapping[Name, Callable[[], Any]], rounds: int, turn: float = 0.02) -> dict[Name, float]:
     """The least seconds of each in so many rounds through all of them: other programs can only make one slower. A
-    quick function is called more often in a round."""
+    quick function is called again and again until its turn of so many seconds is over."""
     found = dict.fromkeys(functions, float("inf"))
     for function in functions.values():
         jax.block_until_ready(function())
     for _ in range(rounds):
         for name, function in functions.items():
-            end = time.perf_counter() + 0.02
+            end = time.perf_counter() + turn
             while True:
                 begin = time.perf_counter()
                 jax.block_until_ready(function())
