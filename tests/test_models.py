@@ -94,11 +94,7 @@ def test_small_models_of_one_size_can_be_compared(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "vocab", "excess"),
-    [
-        (name, 65, 0.02)
-        for name in SMALL
-        if name.endswith("-nano") or name in ("gpt-micro", "mamba-micro", "jamba-micro")
-    ]
+    [(name, 65, 0.02) for name in SMALL if name.endswith("-nano")]
     + [("gpt2-small", 50_257, 0.035), ("mamba-130m", 50_280, 0.035)],
 )
 def test_an_untrained_model_knows_nothing(
@@ -109,6 +105,8 @@ def test_an_untrained_model_knows_nothing(
     targets that is one in `vocab`, so a small vocabulary shows it most."""
     monkeypatch.setattr(language_model, "UNROLL_UP_TO", 1)  # the same result, and a period is compiled once
     config = dataclasses.replace(preset(name), vocab_size=vocab)
+    if name in PUBLISHED:  # a third as deep: most of the time goes into drawing the weights
+        config = dataclasses.replace(config, n_layer=config.n_layer // 3)
     ids = np.asarray(tokens(vocab, 1, 64 if name in PUBLISHED else 192))
     logits = np.asarray(call(new(config), ids), np.float64)
     loss = float((np.log(np.exp(logits).sum(-1)) - logits.mean(-1)).mean())

@@ -27,7 +27,7 @@ from tests.tiny import MODELS, PERIOD, config
 QUICK = {"xla_backend_optimization_level": 0}
 _delta = BlockConfig(GatedDeltaNetConfig(n_head=2), MLPConfig(width=2))
 HYBRID = ModelConfig((_delta, BlockConfig(AttentionConfig(n_head=2))), n_layer=2, hidden_size=32)
-KINDS = {**MODELS, "gated-deltanet": ModelConfig((_delta,), n_layer=1, hidden_size=32), "hybrid": HYBRID}
+KINDS = {"jamba": MODELS["jamba"], "hybrid": HYBRID}
 LENGTHS = (5, 11, 18)  # tokens of documents, four of each
 
 

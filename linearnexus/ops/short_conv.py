@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float, Int
 
 from linearnexus.core.tokens import Tokens
@@ -25,27 +25,29 @@ def short_conv(
     With padding, the valid tokens of each row are first moved together, so that a tap counts valid tokens only.
     """
     t, taps = x.shape[1], weight.shape[0]
-    position = tokens.position
+    reach = tokens.position  # tokens of its document before each one
+    if tokens.starts is not None:  # before the row's first start here, all: an older document's are zeros in the tail
+        reach = jnp.where(lax.cummax(tokens.starts.astype(jnp.int32), axis=1) > 0, reach, taps)
+    length = reach[:, -1] + (1 if tokens.valid is None else tokens.valid[:, -1].astype(jnp.int32))
     if tokens.valid is not None:
         order = jnp.argsort(~tokens.valid, axis=1, stable=True)
         x = jnp.take_along_axis(x, order[:, :, None], axis=1)
-        position = jnp.take_along_axis(position, order, axis=1)
+        reach = jnp.take_along_axis(reach, order, axis=1)
     padded = jnp.concatenate([tail.astype(x.dtype), x], axis=1)  # [B, W-1+T, E]
     y = jnp.zeros_like(x)
     for j in range(taps):
         y = (
             y
-            + _from_document(padded[:, taps - 1 - j : taps - 1 - j + t], position, j, tokens)
+            + _from_document(padded[:, taps - 1 - j : taps - 1 - j + t], reach, j, tokens)
             * weight[j].astype(x.dtype)[None, None]
         )
     if tokens.valid is None:
-        new_tail, length = padded[:, t:], position[:, -1] + 1
+        new_tail = padded[:, t:]
     else:
         count = tokens.valid.sum(axis=1, dtype=jnp.int32)
         new_tail = jnp.take_along_axis(
             padded, (count[:, None] + jnp.arange(taps - 1, dtype=jnp.int32)[None, :])[:, :, None], axis=1
         )
-        length = tokens.position[:, -1] + tokens.valid[:, -1].astype(jnp.int32)
         back = jnp.maximum(jnp.cumsum(tokens.valid, axis=1, dtype=jnp.int32) - 1, 0)
         y = jnp.take_along_axis(y, back[:, :, None], axis=1)
     return y, _young(new_tail, length, tokens).astype(tail.dtype)
@@ -75,13 +77,13 @@ def token_before(
 
 
 def _from_document(
-    x: Float[Array, "B T E"], position: Int[Array, "B T"], back: int, tokens: Tokens
+    x: Float[Array, "B T E"], reach: Int[Array, "B T"], back: int, tokens: Tokens
 ) -> Float[Array, "B T E"]:
     """The inputs `back` tokens ago, zero where the document is younger than that. Without starts in this call the tail
     already is zero there."""
     if tokens.starts is None or back == 0:
         return x
-    return jnp.where((position >= back)[:, :, None], x, jnp.zeros_like(x))
+    return jnp.where((reach >= back)[:, :, None], x, jnp.zeros_like(x))
 
 
 def _young(tail: Float[Array, "B S E"], length: Int[Array, "B"], tokens: Tokens) -> Float[Array, "B S E"]:

@@ -181,7 +181,8 @@ class Law:
         seed: int = 0,
     ) -> None:
         """`cuts`: lengths of calls and documents; T is their sum. `long`: a longer training call. `exact`: pass None
-        where every token is valid or no document starts, otherwise always arrays (fewer functions to compile)."""
+        where every token is valid or no document starts, otherwise always arrays, and always `batch` rows (fewer
+        functions to compile)."""
         self.subject, self.dtype, self.batch, self.cuts, self.long, self.exact = (
             subject,
             dtype,
@@ -339,15 +340,20 @@ class Law:
         return dy
 
     def reference(self, doc: Doc, ends: bool) -> Result:
-        """The document alone, in one call."""
+        """The document alone, in one call; not `exact`: beside copies of itself, in a batch of the layouts' size."""
         if (doc, ends) not in self._references:
+            copies = 1 if self.exact else self.batch
             layout = Layout(
-                *place(self.rng, [[doc]], doc.length),
-                rows=(doc.row,),
-                parts=(Part(doc.length, valid=False, starts=False),),
+                *place(self.rng, [[doc]] * copies, doc.length),
+                rows=(doc.row,) * copies,
+                parts=(Part(doc.length, valid=not self.exact, starts=not self.exact),),
                 ends=ends,
             )
-            self._references[doc, ends] = self.run(layout)
+            found = self.run(layout)
+            found.y, found.dx = found.y[:1], found.dx[:1]
+            found.dparams = [leaf / copies for leaf in found.dparams]
+            found.state, found.dstate = ([leaf[:1] for leaf in leaves] for leaves in (found.state, found.dstate))
+            self._references[doc, ends] = found
         return self._references[doc, ends]
 
     def errors(self, layout: Layout) -> dict[str, float]:
