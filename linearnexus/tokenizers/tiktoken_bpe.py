@@ -18,7 +18,7 @@ import numpy as np
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import cache_dir
-from linearnexus.tokenizers.base import AFTER_A_LETTER, AFTER_ANYTHING, cut, id_dtype, joined, utf8
+from linearnexus.tokenizers.base import AFTER_A_LETTER, AFTER_ANYTHING, PIECE, cut, id_dtype, joined, utf8
 from linearnexus.tokenizers.byte_pieces import BytePieces, pieces_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ class TiktokenTokenizer(BytePieces):
         def encode(part: str) -> np.ndarray:
             return encoding.encode_to_numpy(part, disallowed_special=()).astype(kind)
 
+        if len(text) <= PIECE:  # starting threads would take longer than a document of a page
+            utf8(text)
+            return encode(text)
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # tiktoken lets the others run while it works
             parts = cut(text, AFTER_ANYTHING if self.name == "gpt2" else AFTER_A_LETTER)
             return joined(threads.map(encode, parts), self.vocab_size)
