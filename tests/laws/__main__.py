@@ -4,7 +4,7 @@
     python -m tests.laws --only mamba gla         rows whose name has one of these texts
     python -m tests.laws --write docs/laws.md     also into a file
 
-Exits with 1 if any error is above the law's tolerance (of a preset in float32: above four times its own rounding too).
+Exits with 1 if any error is above the law's tolerance (and, of a preset in float32, above twice what rounding does).
 """
 
 import argparse

@@ -26,6 +26,7 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 # LLVM's optimisation makes no difference to what is computed, and takes three quarters of the compile time.
 OPTIONS = {"xla_backend_optimization_level": 0}
 INVALID = -1
+DRAWS = 6  # of parameters moved by their rounding
 SMALL = 3_000_000  # parameters up to which an unneeded backward pass costs less time than compiling a forward one
 
 jit = functools.partial(jax.jit, compiler_options=OPTIONS)
@@ -201,6 +202,7 @@ class Law:
             self.fresh = functools.cache(lambda batch, max_len: jax.tree.map(np.asarray, subject.start(batch, max_len)))
             self._draws: dict[Any, Any] = {}
             self._references: dict[Any, Result] = {}
+            self._sums: list[dict[Any, int]] = []  # which documents' gradients were compared as one sum
             self.states = self._prefixes()
 
     # documents, their cotangents, and the states they go on from
@@ -367,6 +369,7 @@ class Law:
             states = [np.concatenate(leaves) for leaves in zip(*(one.state for one in want), strict=True)]
             values += [error(*pair) for pair in zip(got.state, states, strict=True)]
         times = collections.Counter((doc, layout.ends) for doc in layout.docs)
+        self._sums.append(times)
         total = [np.zeros_like(leaf) for leaf in got.dparams]
         for key, n in times.items():
             for leaf, one in zip(total, self._references[key].dparams, strict=True):
@@ -380,8 +383,10 @@ class Law:
         return {"values": max(values), "gradients": max(gradients)}
 
     def rounding(self, exact: "Law") -> dict[str, float]:
-        """What rounding alone does: the largest errors of the documents alone, in one call, against the same function
-        of the same numbers in float64. `exact`: the law of the same subject in float64; it takes over the numbers."""
+        """What rounding alone does to the documents alone, in one call: the larger one of their errors against the same
+        function of the same numbers in float64, and of what that function changes, in float64, when each parameter
+        moves by at most half a unit in its last float32 place (DRAWS times at random). `exact`: the law of the same
+        subject in float64; it takes over the numbers."""
 
         def wide(x: Any) -> Any:
             return np.asarray(x, "float64") if np.asarray(x).dtype.kind == "f" else x
@@ -391,17 +396,16 @@ class Law:
             exact.params = jax.device_put(jax.tree.unflatten(shape, map(wide, leaves)))
         exact.states = jax.tree.map(wide, self.states)
         exact._draws = {name: jax.tree.map(wide, drawn) for name, drawn in self._draws.items()}
-        exact._references = {}
-        values = [0.0]
-        totals: list[list[Any]] = [[0.0 for _ in leaves] for _ in range(2)]  # gradients of all documents, in both
-        for (doc, ends), got in self._references.items():
-            want = exact.reference(doc, ends)
-            values += [error(*pair) for pair in zip(got.y + got.state, want.y + want.state, strict=True)]
-            for total, one in zip(totals, (got, want), strict=True):
-                total[:] = [sum_ + leaf for sum_, leaf in zip(total, one.dparams, strict=True)]
-        largest = max(float(np.abs(leaf).max()) for leaf in totals[1])
-        gradients = [error(*pair, largest) for pair in zip(*totals, strict=True)]
-        return {"values": max(values), "gradients": max(gradients)}
+        found, params = [self._references], exact.params
+        for draw in range(DRAWS + 1):
+            if draw:
+                with precision("float64"):
+                    exact.params = moved_by_rounding(params, np.random.default_rng(draw))
+            exact._references = {}
+            found.append({(doc, ends): exact.reference(doc, ends) for doc, ends in self._references})
+        in_float32, wanted, *moved = found
+        apart = [_apart(one, wanted, times) for one in (in_float32, *moved) for times in self._sums]
+        return {kind: max(one[kind] for one in apart) for kind in ("values", "gradients")}
 
     def _wanted_dstate(self, layout: Layout) -> list[np.ndarray]:
         """The gradient of each row's initial state: its first document's, or zero where that begins fresh."""
@@ -547,6 +551,23 @@ class Law:
         """The largest errors of one property."""
         found = [self.errors(layout) for layout in self.properties()[name]()]
         return {kind: max(one[kind] for one in found) for kind in ("values", "gradients")}
+
+
+def moved_by_rounding(params: Any, rng: np.random.Generator) -> Any:
+    """Each parameter of float64 moved by at most half a unit in its last float32 place."""
+    return jax.tree.map(lambda leaf: leaf * (1 + 2.0**-24 * rng.uniform(-1, 1, leaf.shape)), params)
+
+
+def _apart(got: dict[Any, Result], want: dict[Any, Result], times: dict[Any, int]) -> dict[str, float]:
+    """The largest errors of documents' values, and of the sum of their gradients, each so many times."""
+    pairs = [(got[doc], want[doc]) for doc in times]
+    values = [error(*both) for a, b in pairs for both in zip(a.y + a.state, b.y + b.state, strict=True)]
+    sums = [
+        [sum(n * leaf for n, leaf in zip(times.values(), leaves, strict=True)) for leaves in zip(*side, strict=True)]
+        for side in ([one[doc].dparams for doc in times] for one in (got, want))
+    ]
+    largest = max(float(np.abs(leaf).max()) for leaf in sums[1])
+    return {"values": max(values), "gradients": max(error(*both, largest) for both in zip(*sums, strict=True))}
 
 
 def error(got: np.ndarray, want: np.ndarray, largest: float = 0.0) -> float:
