@@ -7,12 +7,13 @@ PEERS = .venv-peers
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench family lengths minutes laws parity interop clean
+.PHONY: help quickstart test lint bench family lengths minutes laws parity interop docs clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
 	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
 	@echo "make lint         check format, style, types and imports"
+	@echo "make docs         build the documentation as a site, build/site/index.html"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
 	@echo "make parity       compare models with transformers (installs PyTorch into $(PEERS))"
 	@echo "make interop      convert tiny models of transformers and back, and compare (uses $(PEERS) too)"
@@ -36,6 +37,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open build/site/index.html."
 
 laws: $(VENV)/.dev
 	$(BIN)/python -m tests.laws $(ARGS)
