@@ -25,7 +25,8 @@ error of outputs and final states, then that of the gradients (of parameters, in
 | alone | "exact": changing a token changes, to the last bit, no earlier output and no other document's |
 
 A preset larger than the nano ones has its own width, one period of its layers and one more, and a vocabulary of 97; of
-it, the three columns that imply most of the others are measured.
+it, the three columns that imply most of the others are measured. Of presets, whose programs take long to compile, the
+document alone stands beside copies of itself.
 
 A bold number is above the tolerance, which every mixer keeps. Where a preset, a whole model, has one in float32,
 "rounding" tells what rounding alone does to the documents alone, in one call: how far they are from the same function
