@@ -75,9 +75,13 @@ def keeps(found: dict[str, tuple[float, float] | None], dtype: str) -> bool:
     """Are the errors of a row within the tolerance, or of a preset in float32 within twice what rounding does to it?"""
     from tests.laws.law import TOLERANCE
 
-    worst = max(max(errors) for column, errors in found.items() if errors and column != "rounding")
-    rounding = max(found["rounding"] or (0.0,))
-    return worst < max(TOLERANCE[dtype], 2 * rounding)
+    rounding = found["rounding"] or (0.0, 0.0)
+    return all(
+        error < max(TOLERANCE[dtype], 2 * limit)
+        for column, errors in found.items()
+        if errors and column != "rounding"
+        for error, limit in zip(errors, rounding, strict=True)
+    )
 
 
 OPERATIONS = """

@@ -272,7 +272,7 @@ def test_rwkv7_is_its_authors_model() -> None:
     with precision("float64"):
         mixer = configs.RWKV7Config(n_head=2, decay_rank=3, a_rank=5, v_rank=2, gate_rank=4)
         config = dataclasses.replace(
-            presets.rwkv(mixer, n_layer=2, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
+            presets.rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
         )
         model = subjects.moved(LanguageModel.init(config, jax.random.key(0)), "float64")
         rng = np.random.default_rng(12)
