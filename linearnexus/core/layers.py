@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 
 from linearnexus.core.module import module, static, vector
 
+FEW = 32  # tokens: from here on a product reads more of them than of the weights
+
 
 def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
     """float32, or the dtype itself where that is wider. (`jnp.promote_types` raises under strict promotion.)"""
@@ -36,6 +38,17 @@ def linear(
     if bias is not None:
         y = y + row(bias, y)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def unembed(x: Float[Array, "... D"], rows: Float[Array, "W D"]) -> Float[Array, "... W"]:
+    """`x @ rows.T` in x's dtype: a score for each row of an embedding.
+
+    For a token or a few it is written `rows @ x.T`: the other way XLA's CPU backend transposes all rows for every token
+    (GPT-2 124M wrote 1.7 times as fast when measured).
+    """
+    flat, rows = x.reshape(-1, x.shape[-1]), rows.astype(x.dtype)
+    y = (rows @ flat.T).T if len(flat) <= FEW else flat @ rows.T
+    return y.reshape(*x.shape[:-1], len(rows))
 
 
 @module

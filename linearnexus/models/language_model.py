@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, linear
+from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, unembed
 from linearnexus.core.module import module, scale_residual, static, table
 from linearnexus.core.tokens import count_tokens
 from linearnexus.mixers.base import Context, State, add_losses
@@ -179,8 +179,7 @@ class LanguageModel:
         return x if self.input_norm is None else self.input_norm(x)
 
     def _logits(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
-        logits = linear(self.norm(x), (self.embedding if self.head is None else self.head).T)
-        return at_least_float32(logits)
+        return at_least_float32(unembed(self.norm(x), self.embedding if self.head is None else self.head))
 
 
 def _at(context: Context, layer: int | Int[Array, ""]) -> Context:
