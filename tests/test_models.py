@@ -82,6 +82,14 @@ def test_published_models_have_their_published_parameter_count(name: str) -> Non
     assert count(preset(name)) == PUBLISHED[name]
 
 
+def test_options_that_fit_only_together_are_taken_together() -> None:
+    """Catches options applied one after another: 64 has no 12 heads, and 12 heads no 5 of keys."""
+    for options in ({"hidden_size": 64, "n_head": 4}, {"n_head": 4, "hidden_size": 64}):
+        model = override(preset("gpt2-small"), **options)
+        assert model.hidden_size == 64 and model.pattern[0].mixer.n_head == 4  # type: ignore[union-attr]
+    assert override(preset("gpt2-small"), n_kv_head=5, n_head=10, hidden_size=80).hidden_size == 80
+
+
 @pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("gpt")])
 def test_small_models_of_one_size_can_be_compared(name: str) -> None:
     """Every mixer and hybrid within 5 percent of the GPT, counting the parameters that a token uses: a comparison would

@@ -82,10 +82,10 @@ def make(cls: type[T], values: dict[str, Any]) -> T:
     return cls(**values)
 
 
-def replaced(value: T, name: str, item: Any) -> T:
-    """A config with one field changed, its type checked as in `make`."""
+def replaced(value: T, **changes: Any) -> T:
+    """A config with fields changed together, their types checked as in `make`."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]
-    return make(type(value), {**fields, name: item})
+    return make(type(value), {**fields, **changes})
 
 
 def fits(value: Any, annotation: Any) -> bool:

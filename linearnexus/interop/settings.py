@@ -156,5 +156,5 @@ def _channel(channel: Any, size: int) -> Any:
     if isinstance(channel, MoEConfig):
         channel = dataclasses.replace(channel, balance=0.0)
     if isinstance(channel, MLPConfig | MoEConfig | RWKVMLPConfig):
-        return replaced(channel, "width", round(channel.width * size) / size)
+        return replaced(channel, width=round(channel.width * size) / size)
     return channel

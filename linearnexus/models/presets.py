@@ -159,27 +159,25 @@ def override(model: ModelConfig, **changes: object) -> ModelConfig:
     """The model with fields changed: its own, and those of every block's mixer or channel mixer that has them
     (`n_head`, `window`, ...). None leaves a field as it is. Raises UserError where no part of the model has the
     field."""
-    for name, value in changes.items():
-        if value is None:
-            continue
-        if name in _fields(model):
-            model = replaced(model, name, value)
-            continue
-        pattern = tuple(_override_block(block, name, value) for block in model.pattern)
-        if pattern == model.pattern and not any(name in _parts_fields(block) for block in pattern):
+    given = {name: value for name, value in changes.items() if value is not None}
+    own = {name: value for name, value in given.items() if name in _fields(model)}
+    inner = {name: value for name, value in given.items() if name not in own}
+    for name in inner:
+        if not any(name in _parts_fields(block) for block in model.pattern):
             raise UserError(
                 f"No layer of this model has a {name}; leave it out, or choose a preset whose layers have one."
             )
-        model = dataclasses.replace(model, pattern=pattern)
-    return model
+    # all at once: a width may fit the new heads and not the old ones
+    return replaced(model, **own, pattern=tuple(_override_block(block, inner) for block in model.pattern))
 
 
-def _override_block(block: BlockConfig, name: str, value: object) -> BlockConfig:
-    parts = {
-        part: replaced(getattr(block, part), name, value)
-        for part in ("mixer", "channel_mixer")
-        if name in _fields(getattr(block, part))
-    }
+def _override_block(block: BlockConfig, changes: dict[str, object]) -> BlockConfig:
+    parts = {}
+    for name in ("mixer", "channel_mixer"):
+        part = getattr(block, name)
+        fitting = {field: value for field, value in changes.items() if field in _fields(part)}
+        if fitting:
+            parts[name] = replaced(part, **fitting)
     return dataclasses.replace(block, **parts)
 
 
