@@ -16,7 +16,7 @@ from linearnexus.training.config import TrainConfig
 
 
 def recipe() -> TrainConfig:
-    block = BlockConfig(AttentionConfig(n_head=4, rope_theta=None), MLPConfig(activation="gelu"))
+    block = BlockConfig(AttentionConfig(n_head=4, rope_theta=None), MLPConfig(activation="gelu_erf"))
     return TrainConfig(
         model=ModelConfig(
             pattern=(block,),

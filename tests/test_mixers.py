@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -258,7 +259,7 @@ def test_attention_and_mlp_begin_as_gpt2() -> None:
     assert len({row.tobytes() for row in drawn}) == len(drawn)  # no key used twice
 
 
-@pytest.mark.parametrize("activation", ["gelu", "silu", "relu2"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "silu", "relu2"])
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 def test_the_mlp_computes_its_equation(activation: str, gated: bool) -> None:
     """Against NumPy: catches a gate on the wrong branch and the other form of GELU."""
@@ -271,6 +272,7 @@ def test_the_mlp_computes_its_equation(activation: str, gated: bool) -> None:
         y = np.asarray(jit(lambda mlp, x: mlp(x, NOTHING).y)(mlp, x))
     act = {
         "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+        "gelu_erf": lambda x: 0.5 * x * (1 + np.vectorize(math.erf)(x / np.sqrt(2))),
         "silu": lambda x: x / (1 + np.exp(-x)),
         "relu2": lambda x: np.maximum(x, 0) ** 2,
     }[activation]

@@ -4,19 +4,22 @@ from typing import Any
 
 from linearnexus.interop.layouts import Entry, parts, under
 from linearnexus.interop.settings import Family, Settings, tables
-from linearnexus.mixers.configs import AttentionConfig, MLPConfig
+from linearnexus.mixers.configs import Activation, AttentionConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
+
+ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_erf"}
 
 
 def read(given: Settings) -> ModelConfig:
-    given.only("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    given.only("activation_function", *ACTIVATIONS)
+    activation = ACTIVATIONS[given.get("activation_function", str, "gelu_new")]
     given.only("scale_attn_weights", True)
     given.only("scale_attn_by_inverse_layer_idx", False)
     given.only("add_cross_attention", False)
     size = given.whole("n_embd")
     mixer = AttentionConfig(n_head=given.whole("n_head"), rope_theta=None, bias=True)
     return ModelConfig(
-        (BlockConfig(mixer, MLPConfig(given.whole("n_inner", 4 * size) / size, "gelu", bias=True)),),
+        (BlockConfig(mixer, MLPConfig(given.whole("n_inner", 4 * size) / size, activation, bias=True)),),
         given.layers("n_layer"),
         size,
         given.whole("vocab_size"),
@@ -38,7 +41,7 @@ def write(config: ModelConfig) -> dict[str, Any] | None:
         "n_inner": round(mlp.width * config.hidden_size),
         "n_layer": config.n_layer,
         "n_positions": config.learned_positions,
-        "activation_function": "gelu_new",
+        "activation_function": next((name for name, ours in ACTIVATIONS.items() if ours == mlp.activation), "gelu_new"),
         "layer_norm_epsilon": config.norm.eps,
         **{f"{name}_pdrop": config.dropout for name in ("resid", "embd", "attn")},
     }

@@ -511,12 +511,15 @@ class GatedConvConfig(MixerConfig):
         return (cls(), cls(conv_size=5))
 
 
+Activation = Literal["gelu", "gelu_erf", "silu", "relu2"]
+
+
 @config("mlp")
 class MLPConfig(ChannelMixerConfig):
     implementation: ClassVar[str] = "linearnexus.mixers.mlp:MLP"
 
     width: float = 4.0  # F / D
-    activation: Literal["gelu", "silu", "relu2"] = "gelu"  # relu2: squared ReLU
+    activation: Activation = "gelu"  # in GPT-2's tanh form, gelu_erf in the exact one; relu2: squared ReLU
     gated: bool = False  # with silu: SwiGLU
     bias: bool = False
 
@@ -528,7 +531,7 @@ class MoEConfig(ChannelMixerConfig):
     n_expert: int = 8
     experts_per_token: int = 2
     width: float = 2.0  # F / D of one expert
-    activation: Literal["gelu", "silu", "relu2"] = "silu"
+    activation: Activation = "silu"
     gated: bool = True
     normalize: bool = True  # a token's chosen weights sum to 1 (Mixtral); False: they stay as they were (Jamba)
     balance: float = 0.01  # weight of the loss that keeps experts equally busy

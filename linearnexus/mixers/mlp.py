@@ -4,6 +4,7 @@ y = W_down act(W_up x)            GELU as in GPT-2, or squared ReLU (So et al. 2
 y = W_down (act(W_gate x) * W_up x)     gated; with SiLU it is SwiGLU (Shazeer 2020, equation 6)
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from linearnexus.mixers.configs import MLPConfig
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": jax.nn.gelu,  # the tanh form, as in GPT-2
+    "gelu_erf": partial(jax.nn.gelu, approximate=False),  # x times the normal distribution's share below x
     "silu": jax.nn.silu,
     "relu2": lambda x: jnp.square(jax.nn.relu(x)),
 }
