@@ -51,6 +51,9 @@ parity: $(PEERS)/.installed $(VENV)/.dev
 
 interop: $(PEERS)/.installed $(VENV)/.dev
 	$(BIN)/python -m tests.parity.checkpoints --peer $(PEERS)/bin/python
+	$(BIN)/python -m tests.parity.perplexity --peer $(PEERS)/bin/python
+	$(BIN)/python -m tests.parity.adapters --peer $(PEERS)/bin/python
+	$(BIN)/python -m tests.parity.glass
 
 bench: $(PEERS)/.installed $(VENV)/.dev
 	$(BIN)/python -m benchmarks.race $(ARGS)
@@ -83,7 +86,7 @@ $(VENV)/.dev: pyproject.toml $(BIN)/python
 $(PEERS)/.installed: $(PEERS)/bin/python
 	@echo "Installing PyTorch, transformers and mamba.py into $(PEERS): 1.2 GB or more, once, a few minutes."
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		numpy safetensors torch==2.13.0 transformers==5.23.0 mambapy==1.2.0
+		numpy safetensors torch==2.13.0 transformers==5.23.0 mambapy==1.2.0 peft==0.21.2
 	@touch $@
 
 $(PEERS)/bin/python:

@@ -9,6 +9,7 @@ from linearnexus.core.errors import UserError
 from linearnexus.interop.falcon_mamba import FALCON_MAMBA
 from linearnexus.interop.gpt2 import GPT2
 from linearnexus.interop.jamba import JAMBA
+from linearnexus.interop.layouts import SWAPPED
 from linearnexus.interop.llama import LLAMA
 from linearnexus.interop.mamba import MAMBA
 from linearnexus.interop.mamba2 import MAMBA2
@@ -45,3 +46,14 @@ def expressed(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
             reason = f"{family.name} has {differs}"
     names = ", ".join(family.name for family in FAMILIES)
     raise UserError(f"No family of published models ({names}) computes what this model does: {reason}.")
+
+
+def linear_layers(config: ModelConfig) -> dict[str, str]:
+    """Our matrices that are a linear layer of their own in the family that computes the same as this model: our name
+    and that layer's. Empty where no family does."""
+    try:
+        family, _ = expressed(config)
+    except UserError:
+        return {}
+    single = (entry for entry in family.table(config) if entry.layout is SWAPPED and " " not in entry.ours)
+    return {entry.ours: entry.theirs.removesuffix(".weight") for entry in single if entry.theirs.endswith(".weight")}

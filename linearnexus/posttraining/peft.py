@@ -1,7 +1,9 @@
 """Adapters alone, in the layout of PEFT: adapter_config.json and adapter_model.safetensors.
 
-The names of modules are those of our models (`blocks.0.mixer.wq`), and of each expert of a stack its number
-(`blocks.1.channel_mixer.up.3`). PEFT stores the transposes: lora_A [rank, in], lora_B [out, rank].
+The names of modules are those of transformers, where a family there computes what the model does and each adapted
+matrix is a linear layer of its own: PEFT then loads the adapter beside that model. Otherwise they are ours
+(`blocks.0.mixer.wq`), and of each expert of a stack its number (`blocks.1.channel_mixer.up.3`). PEFT stores the
+transposes: lora_A [rank, in], lora_B [out, rank].
 """
 
 import json
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from linearnexus.core.paths import write_atomic
+from linearnexus.interop.families import linear_layers
 from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.lora import Adapters
 from linearnexus.training.checkpoint import write_tensors
@@ -18,11 +21,13 @@ from linearnexus.training.checkpoint import write_tensors
 def save(adapters: Adapters, config: SFTConfig, base: str, folder: Path) -> None:
     """Writes both files. Raises OSError."""
     tensors, modules = {}, []
+    theirs = linear_layers(config.model)
+    named = theirs if set(adapters.layers) <= set(theirs) else {}
     for name, adapter in adapters.layers.items():
         A, B = np.asarray(adapter.A), np.asarray(adapter.B)
         length = None if adapter.magnitude is None else np.asarray(adapter.magnitude)
         for number in np.ndindex(A.shape[:-2]):
-            module = ".".join([name, *map(str, number)])
+            module = ".".join([named.get(name, name), *map(str, number)])
             modules.append(module)
             place = f"base_model.model.{module}"
             tensors[f"{place}.lora_A.weight"] = np.ascontiguousarray(A[number].T)
