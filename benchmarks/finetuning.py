@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.story_questions import conversation
+from linearnexus.data.story_questions import conversation
 
 ASKED = 100
 METHODS = ("lora", "dora", "full")
@@ -35,11 +35,6 @@ def command(*words: str) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def questions(seed: int, count: int) -> list[list[dict[str, str]]]:
-    draw = random.Random(seed)
-    return [conversation(draw) for _ in range(count)]
-
-
 def right(run: Any) -> tuple[float, list[tuple[str, str, str]]]:
     """The share of first questions about new stories that are answered to the letter; (question, truth, answer)."""
     from linearnexus.generation.config import SamplingConfig
@@ -47,7 +42,8 @@ def right(run: Any) -> tuple[float, list[tuple[str, str, str]]]:
 
     template = template_of(run.tokenizer)
     stop = stop_text(template, run.tokenizer)
-    asked = [(talk[0]["content"], talk[1]["content"]) for talk in questions(99, ASKED)]
+    draw = random.Random(99)
+    asked = [(talk[0]["content"], talk[1]["content"]) for talk in (conversation(draw) for _ in range(ASKED))]
     prompts = [encode(run.tokenizer, template.text([Message("user", question)], True)) for question, _ in asked]
     made = run.generator.generate(prompts, 40, SamplingConfig(temperature=0), stop)
     answers = [(*pair, generation.text.strip()) for pair, generation in zip(asked, made, strict=True)]
@@ -67,9 +63,6 @@ def one_model(name: str, minutes: float, epochs: float, methods: list[str], resu
     from linearnexus.data.stories import generate
 
     stories = generate()
-    data = Path("questions.jsonl")
-    if not data.exists():
-        data.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in questions(7, 2000)))
     if not Path("runs", name).exists():
         length = ("--sequence-length", "256", "--max-minutes", str(minutes))
         command("train", name, "--data", "stories", *length, "--name", name)
@@ -79,7 +72,9 @@ def one_model(name: str, minutes: float, epochs: float, methods: list[str], resu
         tuned = f"{name}-{method}"
         if not Path("runs", tuned).exists():
             length = ("--epochs", str(epochs), "--eval-batches", "10")
-            seconds, peak = command("sft", name, "--data", str(data), "--method", method, *length, "--name", tuned)
+            seconds, peak = command(
+                "sft", name, "--data", "story-questions", "--method", method, *length, "--name", tuned
+            )
             run = ln.load(tuned)
             newest = max(run.folder.glob("checkpoints/*"))
             saved = sum(path.stat().st_size for path in newest.glob("*.safetensors"))

@@ -19,12 +19,14 @@ from safetensors.numpy import load_file
 import linearnexus as ln
 from linearnexus.core.errors import UserError
 from linearnexus.generation.config import SamplingConfig
-from linearnexus.mixers.configs import MoEConfig
+from linearnexus.interop.families import linear_layers
+from linearnexus.mixers.configs import AttentionConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.posttraining import peft
 from linearnexus.posttraining.chat import Chat
 from linearnexus.posttraining.config import SFTConfig, usual
-from linearnexus.posttraining.conversations import messages_of
+from linearnexus.posttraining.conversations import messages_of, read
 from linearnexus.posttraining.lora import Adapters, adaptable, describe
 from linearnexus.posttraining.source import open_conversations
 from linearnexus.posttraining.templates import (
@@ -173,6 +175,19 @@ def test_examples_that_are_too_long() -> None:
         open_conversations(learned(sequence_length=8), Path("runs/base/tokenizer.json"))
 
 
+def test_the_questions_that_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same every time; their answers stand in the text that is shown; a file of that name goes before them."""
+    data, found = read(Path("story-questions"))
+    assert data == read(Path("story-questions"))[0] and len(found) == 2000
+    for _, messages in found[:200]:
+        text = messages[0].content
+        assert messages[0].role == "user" and text.endswith("?")
+        assert all(turn.content.split()[-1] in text for turn in messages if turn.role == "assistant")
+    monkeypatch.chdir(tmp_path)
+    Path("story-questions").write_text('{"prompt": "a", "completion": "b"}')
+    assert len(read(Path("story-questions"))[1]) == 1
+
+
 def test_the_forms_of_examples() -> None:
     ask, answer = Message("user", "2+2?"), Message("assistant", "4")
     for example in (
@@ -309,6 +324,28 @@ def test_a_run_of_adapters(taught: Path) -> None:
     A, B = (alone[f"base_model.model.blocks.1.mixer.wq.lora_{name}.weight"] for name in "AB")
     change = best.model.blocks[1].mixer.wq - base.model.blocks[1].mixer.wq  # type: ignore[union-attr]
     np.testing.assert_allclose((16 / 8) * (B @ A).T, change, atol=1e-6)
+
+
+def test_adapters_of_a_published_family_have_its_names(tmp_path: Path) -> None:
+    """So that PEFT finds the layers (tests/parity/adapters.py lets it); a model of no family keeps ours."""
+    block = BlockConfig(AttentionConfig(n_head=2), MLPConfig(2.0, "silu", gated=True))
+    llama = ModelConfig((block,), 2, 16, 11, tie_embeddings=False)
+    settings = dataclasses.replace(learned(method="lora", rank=3), model=llama)
+    adapters = Adapters.init(LanguageModel.init(llama, jax.random.key(0)), settings)
+    peft.save(adapters, settings, "base", tmp_path)
+    names = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert len(names) == 14
+    assert {name for name in names if ".1." in name} == {
+        f"model.layers.1.{name}"
+        for name in (
+            *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+            *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+        )
+    }
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    down = saved["base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"]
+    np.testing.assert_array_equal(down, np.asarray(adapters.layers["blocks.0.channel_mixer.down"].A).T)
+    assert linear_layers(MODELS["gpt"]) == {}
 
 
 def test_it_goes_on_bit_for_bit(taught: Path) -> None:

@@ -1,6 +1,6 @@
 """`linearnexus sft RUN --data FILE.jsonl`: teach a trained model to answer.
 
-linearnexus sft runs/latest --data questions.jsonl
+linearnexus sft storyteller --data story-questions
 linearnexus sft runs/latest --data questions.jsonl --method dora --rank 16 --targets mixer
 linearnexus chat runs/latest
 """
@@ -22,8 +22,8 @@ from linearnexus.training.config import TrainConfig, TrainSettings
 from linearnexus.training.run_folder import find, read_config
 
 DESCRIPTION = """Teach a trained model to answer: a new run that begins with its weights and learns the answers in a
-file of JSON lines: messages (OpenAI); instruction, input and output (Alpaca); or prompt and completion.
-`linearnexus train --resume` goes on with it, `linearnexus chat` talks with it."""
+file of JSON lines: messages (OpenAI); instruction, input and output (Alpaca); or prompt and completion. story-questions
+is a set that comes along. `linearnexus train --resume` goes on with it, `linearnexus chat` talks with it."""
 
 
 @dataclass(frozen=True)

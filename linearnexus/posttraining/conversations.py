@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from linearnexus.core.errors import UserError
+from linearnexus.data import story_questions
 from linearnexus.posttraining.templates import ROLES, Message
 
 LARGEST = 2**30  # bytes of a file: it is held in memory
@@ -23,8 +24,12 @@ class Conversation(NamedTuple):
 
 
 def read(path: Path) -> tuple[bytes, list[Conversation]]:
-    """The content of a file of JSON lines, and its conversations; empty lines are skipped. Raises UserError, naming the
-    line, for what is none."""
+    """The content of a file of JSON lines, or of story-questions, and its conversations; empty lines are skipped.
+
+    Raises UserError, naming the line, for what is none."""
+    if str(path) == story_questions.NAME and not path.exists():
+        text = story_questions.generate()
+        return text.encode(), _conversations(path, text)
     try:
         size = path.stat().st_size
         if size > LARGEST:
@@ -34,9 +39,15 @@ def read(path: Path) -> tuple[bytes, list[Conversation]]:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); give a file of JSON lines.") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); give a file of JSON lines, or {story_questions.NAME}."
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start:,}); save it as UTF-8.") from error
+    return data, _conversations(path, text)
+
+
+def _conversations(path: Path, text: str) -> list[Conversation]:
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -51,7 +62,7 @@ def read(path: Path) -> tuple[bytes, list[Conversation]]:
                 raise UserError(f"{path}, line {number}: {error}") from error
     if not found:
         raise UserError(f"{path} holds no example; put one JSON object on each line.")
-    return data, found
+    return found
 
 
 def messages_of(example: Any) -> tuple[Message, ...]:

@@ -1,21 +1,18 @@
-"""Questions about the beginnings of stories, with their answers, as JSON lines for `linearnexus sft`.
-
-    python -m benchmarks.story_questions --write questions.jsonl
+"""Questions about the beginnings of stories, with their answers: what `linearnexus sft --data story-questions` teaches.
 
 The stories are new ones (another seed than the corpus has), and the answers are what the story's own memory says, where
 it stands in the two sentences that are shown.
 
-Look first at: `conversation`, `facts`.
+Look first at: `generate`, `conversation`, `facts`.
 """
 
-import argparse
 import json
 import random
 import re
-from pathlib import Path
 
 from linearnexus.data.stories import PARSED_PLOTS, Story, sentences, with_articles
 
+NAME = "story-questions"  # of the data, for people
 LONGEST = 130  # characters of a beginning
 
 
@@ -40,24 +37,12 @@ def conversation(draw: random.Random) -> list[dict[str, str]]:
     draw.shuffle(asked)
     messages = []
     for number, (question, answer) in enumerate(asked):
-        messages.append({"role": "user", "content": question if number else f"{beginning}\n{question}"})
+        messages.append({"role": "user", "content": question if number else f"{beginning} {question}"})
         messages.append({"role": "assistant", "content": answer})
     return messages
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, help="the file to write; without it some are printed")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=7)
-    chosen = parser.parse_args()
-    draw = random.Random(chosen.seed)
-    lines = [json.dumps({"messages": conversation(draw)}) + "\n" for _ in range(chosen.count if chosen.write else 3)]
-    if chosen.write:
-        chosen.write.write_text("".join(lines))
-    else:
-        print("".join(lines), end="")
-
-
-if __name__ == "__main__":
-    main()
+def generate(count: int = 2000, seed: int = 7) -> str:
+    """JSON lines, {"messages": [...]} each, the same for the same count and seed."""
+    draw = random.Random(seed)
+    return "".join(json.dumps({"messages": conversation(draw)}) + "\n" for _ in range(count))
