@@ -33,6 +33,7 @@ STYLE = (
     ".chart path.grid{stroke:var(--grid)}.chart path.guess{stroke-dasharray:1 6;stroke-width:2}"
     ".chart path.training{stroke:var(--training);stroke-width:1.2}.chart text.training{fill:var(--training)}"
     ".chart path.validation{stroke:var(--validation);stroke-width:1.8}.chart text.validation{fill:var(--validation)}"
+    ".chart path.band{fill:var(--validation);stroke:none;opacity:.16}"
     ".chart circle{fill:var(--validation);stroke:var(--paper)}"
     ".chart circle.best{fill:none;stroke:var(--validation);stroke-width:1.6}"
 )
@@ -48,11 +49,19 @@ def finite(line: Points) -> Points:
 
 
 def curve_svg(
-    rows: Sequence[Row], vocab_size: int | None, title: str, *, unit: str = "token", width: int = 760, height: int = 400
+    rows: Sequence[Row],
+    vocab_size: int | None,
+    title: str,
+    *,
+    unit: str = "token",
+    band: Sequence[tuple[int, float, float]] | None = None,
+    width: int = 760,
+    height: int = 400,
 ) -> str:
     """The loss curve of the rows of metrics.jsonl: training as a thin line, validation with dots, the best one marked.
 
     The dotted line is ln(vocab_size), the loss of blind guessing; what is over 1.5 times that lies on the upper edge.
+    band: (step, least, most) of usual validation losses, drawn as an area.
     """
     lines = {"training": thin(points(rows, "loss")), "validation": points(rows, "validation_loss")}
     known = {name: finite(line) for name, line in lines.items()}
@@ -63,7 +72,8 @@ def curve_svg(
     plane = Plane(44, 66, width - 84, height - 48, max((step for step, _ in ends), default=0) or 1, high)
 
     subtitle = f"loss in nats per {unit}, lower is better{' (cut off)' if most > high else ''}"
-    body = plane.axes(columns=width // 90, rows=5)
+    body = [plane.area(band)] if band else []
+    body += plane.axes(columns=width // 90, rows=5)
     if guess:
         body.append(f'<path class="guess" d="M{plane.left} {plane.y(guess):.1f}H{plane.right}"/>')
         words = f"guessing among {vocab_size:,} {unit}s: {guess:.2f}"
@@ -115,6 +125,13 @@ class Plane:
             pen = "L" if math.isfinite(value) else "M"
         path = re.sub(r"M(\S+ \S+?)(?=M|$)", r"M\1m-2 0h4", path)
         return f'<path class="{name}" d="{path}"/>'
+
+    def area(self, band: Sequence[tuple[int, float, float]]) -> str:
+        """What lies between least and most."""
+        low = [f"{self.x(step):.1f} {self.y(least):.1f}" for step, least, _ in band]
+        high = [f"{self.x(step):.1f} {self.y(most):.1f}" for step, _, most in band]
+        words = "the usual validation losses of this recipe"
+        return f'<path class="band" d="M{"L".join([*high, *low[::-1]])}Z"><title>{words}</title></path>'
 
     def axes(self, columns: int, rows: int) -> list[str]:
         """Grid lines and numbers at about so many round steps and values."""

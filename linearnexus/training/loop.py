@@ -31,7 +31,7 @@ from linearnexus.training.base import Base
 from linearnexus.training.config import LEARNING_RATES, TrainConfig
 from linearnexus.training.progress import Progress
 from linearnexus.training.recipes import continued
-from linearnexus.training.report import read_metrics, write_report
+from linearnexus.training.report import read_metrics, standing, write_report
 from linearnexus.training.schedules import learning_rate
 from linearnexus.training.signals import StopSignals
 from linearnexus.training.source import Ahead, Source
@@ -91,6 +91,7 @@ def train(
         "corpus": source.info,
         "train_tokens": source.train_tokens,
         "validation_tokens": source.validation_tokens,
+        "frequencies_loss": source.frequencies_loss(),
     }
     if base is not None:
         info["trainable_parameters"] = count(jax.eval_shape(lambda: init_state(config, base.model)).model)
@@ -364,6 +365,8 @@ class _Loop:
         elif self.best is not None:
             loss, step = self.best
             say(f"Done. Best validation loss {loss:.3f} at step {step:,}, after guessing's {self._guessing:.3f}.")
+            if verdict := standing(self.folder):
+                say(verdict.words)
             if self.accuracy is not None:
                 say(f"Of the answers {self.accuracy:.1%} are right at the end.")
             say(f"Read {self.folder / 'report.html'}, or {self.config.tries.format(self.folder)}")

@@ -18,6 +18,7 @@ from typing import Any
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
 from linearnexus.training.chart import DARK, LIGHT, Points, Row, curve_svg, finite, points, small_svg
+from linearnexus.training.verdict import Band, Verdict, find_band, judge
 
 SHOWN_SAMPLES = 12  # the others are folded away
 
@@ -33,6 +34,8 @@ def write_report(run: Path) -> Path:
     validation = finite(points(rows, "validation_loss"))
     measured = validation or finite(points(rows, "loss"))
     data = str(config.get("data", "text"))
+    band = find_band(config)
+    edges = None if band is None else band.until(_steps(config, rows)[0])
     page = PAGE.format(
         style=STYLE,
         run=escape(run.resolve().name),
@@ -40,9 +43,9 @@ def write_report(run: Path) -> Path:
         story=_story(config, rows, measured, unit),
         kind="Validation loss" if validation else "Training loss",
         tiles=_tiles(measured),
-        broad=curve_svg(rows, vocab_size, "Loss curve", unit=unit),
-        narrow=curve_svg(rows, vocab_size, "Loss curve", unit=unit, width=358, height=340),
-        meaning=_meaning(measured, vocab_size, unit),
+        broad=curve_svg(rows, vocab_size, "Loss curve", unit=unit, band=edges),
+        narrow=curve_svg(rows, vocab_size, "Loss curve", unit=unit, band=edges, width=358, height=340),
+        meaning=_meaning(measured, vocab_size, unit, band),
         samples=_samples(read_samples(run / "samples.txt"), dict(validation)),
         facts=_facts(config, rows, vocab_size, unit),
         small=_small(points(rows, "learning_rate"), points(rows, "tokens_per_second")),
@@ -50,6 +53,11 @@ def write_report(run: Path) -> Path:
     )
     write_atomic(run / "report.html", page.encode("utf-8", "replace"))
     return run / "report.html"
+
+
+def standing(run: Path) -> Verdict | None:
+    """How a run stands, in words; None: nothing can be said of it. Raises UserError as `write_report` does."""
+    return judge(_read_config(run), read_metrics(run / "metrics.jsonl"))
 
 
 # --- what a run left -------------------------------------------------------------------------------------------------
@@ -115,7 +123,7 @@ def _when(step: int) -> str:
 
 
 def _story(config: Row, rows: Sequence[Row], measured: Points, unit: str) -> str:
-    """Where the loss began and ended, and what to try next."""
+    """Where the loss began and ended, how the run stands, and what to try next."""
     said = [] if measured else ["Nothing is measured yet. When training has run for a while, write this report again."]
     if measured:
         (first, before), (final, after) = measured[0], measured[-1]
@@ -125,34 +133,26 @@ def _story(config: Row, rows: Sequence[Row], measured: Points, unit: str) -> str
             said.append(f"{_when(final)}: as between <b>{_choices(after)}</b>.")
     if answers := finite(points(rows, "validation_accuracy")):
         said.append(f"<b>{answers[-1][1]:.1%} of the answers</b> are right, {answers[0][1]:.1%} at the beginning.")
-    training, validation = points(rows, "loss"), points(rows, "validation_loss")
-    broken = [step for step, loss in training + validation if math.isnan(loss)]
+    broken = [step for key in ("loss", "validation_loss") for step, loss in points(rows, key) if math.isnan(loss)]
     if broken:
         said.append(f"At step {min(broken):,} the loss is not a number: try a third of the learning rate.")
-    elif len(validation) > 2:
-        (step, best), (_, last) = min(validation, key=lambda point: point[1]), validation[-1]
-        if last > best + 0.05:
-            said.append(f"The best was at step {step:,}; since then it got worse on text that it was not trained on.")
-            if training and training[-1][1] < best:
-                said.append("It learns its text by heart (overfitting): more text or fewer steps would help.")
-            else:
-                said.append("Training is unstable: try a third of the learning rate.")
-        elif last < 0.99 * validation[-2][1]:
-            said.append("The loss was still falling at the end: more steps would lower it further.")
-        else:
-            said.append("At the end the loss hardly fell any more: more steps alone would not change much.")
+    elif verdict := judge(config, rows):
+        said.append(escape(verdict.words))
     done, planned = _steps(config, rows)
     if planned and done < planned:
         said.append(f"The run is at step {done:,} of {planned:,}.")
     return " ".join(said)
 
 
-def _meaning(measured: Points, vocab_size: int | None, unit: str) -> str:
+def _meaning(measured: Points, vocab_size: int | None, unit: str, band: Band | None) -> str:
     example = f" Here exp({measured[-1][1]:.2f}) = {_choices(measured[-1][1])}." if measured else ""
     line = ""
     if vocab_size:
         line = f"""<p><b>The dotted line</b> is blind guessing among all {vocab_size:,} {unit}s of the vocabulary:
 ln({vocab_size:,}) = {math.log(vocab_size):.2f}.</p>"""
+    if band:
+        line += f"""<p><b>The shaded band</b> is where {band.seeds} runs of this recipe were, each from other random
+numbers: between those that end at a step, their learning rate lowered to zero, and those that go on.</p>"""
     return f"""<p><b>Loss.</b> The model gives every possible next {unit} a probability. The loss is minus the logarithm
 of the one that it gave to the {unit} that really came, averaged, in nats per {unit}. 0 would be perfect.</p>
 <p><b>Perplexity</b> is exp(loss): the model is as unsure as between so many equally likely {unit}s.{example}</p>

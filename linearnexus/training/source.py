@@ -32,6 +32,7 @@ from linearnexus.tokenizers import SymbolTokenizer, build, load
 from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.training.config import TrainConfig
 
+COUNTED = 2**22  # tokens of a split that its frequencies are counted in
 SEEDS = 2**64 - 2  # counter of the random stream that the seeds of a mixture's sources come from
 
 
@@ -78,6 +79,10 @@ class Source(ABC):
     def prompt(self, text: str) -> str | list[int]:
         """What a sample begins with, as text or ids."""
         return text
+
+    def frequencies_loss(self) -> float | None:
+        """The validation loss of one who knows only how frequent each token is, in nats; None: data without end."""
+        return None
 
     def verify(self) -> None:  # noqa: B027 (most sources have nothing to verify)
         """Raises UserError, naming the file, where one is not as it was written."""
@@ -126,9 +131,23 @@ class TextSource(Source):
             for ids, share in zip(self.validation, self.weights, strict=True)
         ]
 
+    def frequencies_loss(self) -> float:
+        size = self.tokenizer.vocab_size
+        shares, frequent = np.zeros(size), []
+        for train, validation, weight in zip(self.train, self.validation, self.weights, strict=True):
+            counts, met = (np.bincount(_first(ids), minlength=size)[:size] for ids in (train, validation))
+            shares += weight * (counts + 1) / (counts.sum() + size)
+            frequent.append(weight * met / met.sum())
+        return float(-sum(frequent) @ np.log(shares))
+
     def verify(self) -> None:
         for prepared in self.prepared:
             prepared.verify()
+
+
+def _first(ids: np.ndarray | Tokens) -> np.ndarray:
+    """Enough of the tokens to count them."""
+    return np.asarray(Tokens.of(ids).read(0, min(len(ids), COUNTED)))
 
 
 @dataclass(frozen=True)

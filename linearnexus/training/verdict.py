@@ -1,0 +1,187 @@
+"""Is this normal? Where a run stands, in plain words: on its way, overfitting, a wrong learning rate, nothing to learn.
+
+The recipes that come with the package have a band: the validation losses of five seeds (bands.json, measured by
+scripts/bands.py), between a run that ends at a step, its rate lowered to zero, and one that goes on at the full rate.
+A loss of any schedule lies between the two, so a run of any length can be compared.
+
+Look first at: `judge`, `Band`.
+"""
+
+import hashlib
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from linearnexus.training.chart import Points, Row, finite, points
+from linearnexus.training.config import LEARNING_RATES, TrainSettings
+
+BANDS = Path(__file__).with_name("bands.json")
+MARGIN = 0.04  # of a loss: a sixth seed may lie a little outside of five, and other hardware rounds otherwise
+RISE = 0.05  # nats above the best validation loss are no noise
+EARLY = 100  # steps in which nothing is settled: the warm-up
+
+Name = Literal[
+    "on track", "early", "overfitting", "unstable", "rate too high", "rate too low", "behind", "not learning"
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    name: Name
+    words: str  # for a person, with what to try
+
+
+@dataclass(frozen=True)
+class Band:
+    """The usual losses of a recipe by step: (step, least, most), the steps rising from 0."""
+
+    edges: tuple[tuple[int, float, float], ...]
+    seeds: int
+
+    def at(self, step: int) -> tuple[float, float]:
+        """The least and the most usual validation loss after so many steps; beyond the last one, that one's."""
+        steps = [edge[0] for edge in self.edges]
+        right = bisect_left(steps, step)
+        if right >= len(steps) or steps[right] == step:
+            return self.edges[min(right, len(steps) - 1)][1:]
+        (before, *lows), (after, *highs) = self.edges[right - 1], self.edges[right]
+        share = (step - before) / (after - before)
+        least, most = ((1 - share) * low + share * high for low, high in zip(lows, highs, strict=True))
+        return least, most
+
+    def until(self, last: int) -> list[tuple[int, float, float]]:
+        """The edges up to a step, and those at it."""
+        return [*(edge for edge in self.edges if edge[0] < last), (last, *self.at(last))]
+
+
+def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What two runs must share for their losses to be comparable, of a config.json. How they learn may differ."""
+    model = config.get("model")
+    if isinstance(model, dict):
+        model = {name: value for name, value in model.items() if name not in ("vocab_size", "dropout")}
+    digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+    kept = ("data", "validation_fraction", "sequence_length", "batch_size", "accumulate")
+    tokenizer = config.get("tokenizer") or "char"
+    return {**{name: config.get(name) for name in kept}, "tokenizer": tokenizer, "model": digest[:16]}
+
+
+def find_band(config: Mapping[str, Any]) -> Band | None:
+    """The band of a run's recipe; None: it has none."""
+    wanted = recipe(config)
+    return next((band for kept, band in _bands() if kept == wanted), None)
+
+
+@cache
+def _bands() -> list[tuple[dict[str, Any], Band]]:
+    return [(entry["recipe"], make_band(entry)) for entry in json.loads(BANDS.read_text()).values()]
+
+
+def make_band(entry: Mapping[str, Any]) -> Band:
+    """The band of five seeds: {"going_on": {step: losses}, "ending": {step: losses}}."""
+    most = {int(step): max(losses) for step, losses in entry["going_on"].items()}
+    ends = {int(step): min(losses) for step, losses in entry["ending"].items()}
+    # between two lengths the loss at the end falls about as the logarithm of the steps; a run hardly begun has no end
+    known = sorted({**{step: min(entry["going_on"][str(step)]) for step in most if step < min(ends)}, **ends}.items())
+    edges = []
+    for step in sorted(most):
+        right = bisect_left([at for at, _ in known], step)
+        (before, low), (after, high) = known[max(right - 1, 0)], known[right]
+        share = math.log(step / before) / math.log(after / before) if 0 < before < after else 1.0
+        edges.append((step, (1 - share) * low + share * high, most[step]))
+    return Band(tuple(edges), len(next(iter(entry["ending"].values()))))
+
+
+def judge(config: Mapping[str, Any], rows: Sequence[Row]) -> Verdict | None:
+    """The verdict on a run by its config.json and the rows of its metrics.jsonl; None: nothing can be said of it."""
+    validation, training = finite(points(rows, "validation_loss")), finite(points(rows, "loss"))
+    if not validation or validation[-1][0] == 0:
+        return None
+    (step, last), (best_step, best) = validation[-1], min(validation, key=lambda point: point[1])
+    band, times = find_band(config), _times_usual(config)
+    if last > best + RISE and training and training[-1][1] < best:
+        return Verdict(
+            "overfitting",
+            f"Overfitting since step {best_step:,}: it learns its text by heart and gets worse on text that it was not "
+            f"trained on (from {best:.2f} to {last:.2f}). More text or fewer steps would help; the checkpoint of step "
+            f"{best_step:,} is kept.",
+        )
+    if step < EARLY:
+        return Verdict("early", f"After {step:,} steps it is too early to tell how this goes.")
+    frequencies = _frequencies(config)
+    if frequencies is not None and last > 0.98 * frequencies:
+        return _not_learning(last, frequencies, times, known=band is not None)
+    if last > best + RISE:
+        return Verdict(
+            "unstable" if times < 3 else "rate too high",
+            f"Training is unstable: the loss was {best:.2f} at step {best_step:,} and is {last:.2f} now. "
+            f"{_rate(times)} Try a third of the learning rate.",
+        )
+    return _in_band(step, last, band, times) if band else _alone(validation, config)
+
+
+def _not_learning(last: float, frequencies: float, times: float, known: bool) -> Verdict:
+    said = (
+        f"Not learning: one who knows only how frequent each token is has a loss of {frequencies:.2f}, and this model "
+        f"has {last:.2f}, so it has found nothing in the order of the tokens."
+    )
+    if times >= 3:
+        return Verdict("rate too high", f"{said} {_rate(times)} The learning rate is too high; try the usual one.")
+    if times <= 1 / 10:
+        return Verdict("rate too low", f"{said} {_rate(times)} The learning rate is too low; try the usual one.")
+    why = "Other settings of this run must be in the way." if known else "Is the text in its right order, and a text?"
+    return Verdict("not learning", f"{said} {why}")
+
+
+def _in_band(step: int, last: float, band: Band, times: float) -> Verdict:
+    least, most = band.at(step)
+    usual = f"after {step:,} steps, {band.seeds} runs of this recipe had {least:.2f} to {most:.2f}"
+    if last <= most * (1 + MARGIN):
+        better = ", and this one is better" if last < least * (1 - MARGIN) else ""
+        return Verdict("on track", f"On track: {usual}{better}.")
+    said = f"Worse than usual: {usual}, and this one has {last:.2f}."
+    if times >= 3:
+        return Verdict("rate too high", f"{said} {_rate(times)} The learning rate is too high.")
+    if times <= 1 / 3:
+        return Verdict("rate too low", f"{said} {_rate(times)} The learning rate is too low.")
+    return Verdict("behind", f"{said} Its settings differ from the recipe's, or it needs more steps.")
+
+
+def _alone(validation: Points, config: Mapping[str, Any]) -> Verdict | None:
+    """Of a run without a band."""
+    if len(validation) < 3:
+        return None
+    if validation[-1][1] < 0.99 * validation[-2][1]:
+        return Verdict("on track", "The loss was still falling at the end: more steps would lower it further.")
+    said = "At the end the loss hardly fell any more"
+    if config.get("schedule") == "constant":
+        return Verdict("on track", f"{said}: more steps alone would not change much.")
+    return Verdict("on track", f"{said}, as the learning rate had come down; a longer run may learn more.")
+
+
+def _times_usual(config: Mapping[str, Any]) -> float:
+    """How many times the usual one for its optimizer the peak learning rate is; that of the matrices counts too."""
+    optimizer = str(config.get("optimizer"))
+    usual = {"learning_rate": LEARNING_RATES[optimizer]} if optimizer in LEARNING_RATES else {}
+    if optimizer == "muon":
+        usual["matrix_learning_rate"] = TrainSettings.matrix_learning_rate
+    given = {name: config.get(name) for name in usual}
+    times = [value / usual[name] for name, value in given.items() if isinstance(value, float) and value > 0]
+    return max(times, key=lambda time: abs(math.log(time)), default=1.0)
+
+
+def _rate(times: float) -> str:
+    if 1 / 3 < times < 3:
+        return ""
+    share = f"{times:.3g} times" if times > 1 else f"1/{1 / times:.3g} of"
+    return f"Its learning rate is {share} the usual one."
+
+
+def _frequencies(config: Mapping[str, Any]) -> float | None:
+    info = config.get("info")
+    value = info.get("frequencies_loss") if isinstance(info, dict) else None
+    return value if isinstance(value, float) and math.isfinite(value) else None
