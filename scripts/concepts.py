@@ -1,9 +1,10 @@
-"""Fills docs/concepts.md: types each command of the page in an empty folder, and writes what it prints below it.
+r"""Fills a page, docs/concepts.md or docs/getting_started.md: types each command in an empty folder, and writes what it
+prints below it.
 
-    python -m scripts.concepts docs/concepts.md      some minutes: the page trains a model
+    python -m scripts.concepts docs/concepts.md      some minutes: it measures, and the other page trains
 
-A command stands alone in a block `sh`; the block `text` that follows is what it prints. `text measured` says that this
-depends on the machine or on the page's model, so tests/test_teaching.py does not compare it.
+A command stands alone in a block `sh`, perhaps with `printf '%s\n' "..." |` before it; the block `text` that follows is
+what it prints. `text measured` says that this depends on the machine, so tests/test_teaching.py does not compare it.
 A picture that a command saves goes to the page's folder images/, and stands below with its own title.
 
 Look first at: `commands`, `fill`.
@@ -23,12 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COLUMNS = 80
-BLOCK = re.compile(r"```sh\n(linearnexus [^\n]*)\n```\n(?:\n```(text[^\n]*)\n(.*?)```\n)?(?:\n!\[[^\n]*\n)?", re.DOTALL)
+LINE = r"(?:printf '%s\\n' [^\n]*\| )?linearnexus [^\n]*"
+BLOCK = re.compile(rf"```sh\n({LINE})\n```\n(?:\n```(text[^\n]*)\n(.*?)```\n)?(?:\n!\[[^\n]*\n)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Command:
     words: list[str]  # after `linearnexus`
+    typed: str  # what it reads from the standard input
     kind: str | None  # of the block with its output; None: there is none
     output: str
 
@@ -36,7 +39,14 @@ class Command:
 def commands(page: str) -> Iterator[Command]:
     """Those of a page, in order."""
     for line, kind, output in BLOCK.findall(page):
-        yield Command(shlex.split(line, comments=True)[1:], kind or None, output)
+        yield Command(*parsed(line), kind or None, output)
+
+
+def parsed(line: str) -> tuple[list[str], str]:
+    """A command's words after `linearnexus`, and what it reads."""
+    words = shlex.split(line, comments=True)
+    place = words.index("linearnexus")
+    return words[place + 1 :], "".join(f"{text}\n" for text in words[2 : max(2, place - 1)])
 
 
 def fill(page: str, folder: Path) -> str:
@@ -45,9 +55,9 @@ def fill(page: str, folder: Path) -> str:
 
     def typed(found: re.Match[str]) -> str:
         line, kind, _ = found.groups()
-        words = shlex.split(line, comments=True)[1:]
+        words, read = parsed(line)
         command = [sys.executable, "-m", "linearnexus.cli.main", *words]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=environment, input=read, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{line}\n{done.stderr}")
         print(line, flush=True)

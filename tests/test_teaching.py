@@ -1,7 +1,7 @@
 """`linearnexus explain`: every number beside an independent computation, every picture read, every mistake answered.
 
-The run is what docs/concepts.md trains, only tiny: a Mamba and an attention layer, on a part of the stories. The page's
-other commands run on it too; what does not depend on the model or on times is compared with what the page shows.
+The run is a tiny hybrid, a Mamba and an attention layer, trained on a part of the stories. The commands of
+docs/concepts.md run on it too; what does not depend on the model or on times is compared with what the page shows.
 """
 
 import dataclasses
@@ -34,11 +34,13 @@ from linearnexus.teaching import training as teaching_training
 from linearnexus.teaching.topics import TOPICS
 from linearnexus.tokenizers import CharTokenizer
 from linearnexus.training import run_folder
+from linearnexus.training.run_folder import STORYTELLER
 from scripts.concepts import COLUMNS, commands, tidy
 from tests.laws.reference import rotate
 from tests.tiny import MODELS, config
 
 CONCEPTS = (Path(__file__).resolve().parents[1] / "docs" / "concepts.md").read_text(encoding="utf-8")
+TRAIN = "train jamba-nano --data part.txt --tokenizer word"
 SMALL = "--pattern mamba,attention --n-layer 2 --hidden-size 32 --batch-size 4 --sequence-length 32 --max-steps 30"
 FEW = "--sample-tokens 0 --eval-batches 1 --optimizer adamw --name hybrid"
 TEXT = TOPICS["attention"].example
@@ -52,15 +54,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained hybrid, runs/hybrid (the latest), and a GPT that has no weights yet, runs/gpt."""
     made = tmp_path_factory.mktemp("teaching")
     (made / "part.txt").write_text(load_once("stories").text[:200_000])
-    words = next(command.words for command in commands(CONCEPTS) if command.words[0] == "train")
-    assert words[-2] == "--max-minutes"
-    words[words.index("stories")] = "part.txt"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
         patch.setattr(train, "prepare", lambda tell: None)
         gpt = config("gpt", data="part.txt")
         run_folder.write_config(run_folder.create(gpt, "gpt"), gpt, {"corpus": {"sha256": ""}})
-        main([*words[:-2], *SMALL.split(), *FEW.split()])
+        main([*TRAIN.split(), *SMALL.split(), *FEW.split()])
     return made
 
 
@@ -370,10 +369,36 @@ def test_an_example_that_the_model_cannot_read(run: ln.Run) -> None:
         runs.example(letters, "cabs")
 
 
-def test_without_a_run_it_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_run_the_model_of_the_package_is_shown(
+    run: ln.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where the latest has no such layer; a run that was asked for is never replaced."""
+    told: list[str] = []
+    gpt = config("gpt")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="linearnexus train jamba-nano"):
-        runs.default_run()
+    opened = lambda *asked: runs.open_run(*asked, told.append).folder  # noqa: E731
+    monkeypatch.setattr(runs, "load", lambda folder, tell: dataclasses.replace(run, folder=folder))
+    assert opened(None, "mamba") == run_folder.PRETRAINED[STORYTELLER] and told == []
+    run_folder.write_config(run_folder.create(gpt, "gpt"), gpt, {"corpus": {"sha256": ""}})
+    run_folder.remember_latest(Path("runs/gpt"))
+    assert opened(None, "attention") == Path("runs/gpt") and told == []
+    assert opened(None, "mamba") == run_folder.PRETRAINED[STORYTELLER]
+    assert len(told) == 1 and "runs/gpt has no mamba layer" in told[0]
+    with pytest.raises(UserError, match="runs/gpt has no mamba layer"):
+        opened("gpt", "mamba")
+
+
+def test_the_model_of_the_package_writes_sentences_and_stays_as_it_is() -> None:
+    """From its own files, a few MB; a word of most is one token, so that the next word can be shown."""
+    run = ln.load(STORYTELLER)
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 6e6
+    assert "She" in [run.tokenizer.decode([number]).strip() for number in run.tokenizer.encode(TEXT)]
+    story = run.generate("Once upon a time there was a", max_tokens=60, temperature=0.5)
+    known = {word.strip('.,!?"') for word in load_once("stories").text.split()}
+    assert {word.strip('.,!?"') for word in story.split()[:-1]} <= known
+    with pytest.raises(UserError, match="train --from storyteller"):
+        ln.train(resume=STORYTELLER)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -386,9 +411,7 @@ def test_the_commands_of_the_page(place: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(cutting, "SAMPLE", SAMPLE)
     explained = set()
     for command in commands(CONCEPTS):
-        words = list(command.words)
-        if words[0] == "train":  # done: it made the run
-            continue
+        words = ["runs/latest" if word == STORYTELLER else word for word in command.words]
         if words[:2] == ["explain", "cache"]:
             words.insert(2, "runs/latest")  # a smaller model
         main(words)

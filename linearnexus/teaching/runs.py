@@ -15,29 +15,26 @@ from linearnexus.mixers.config import MixerConfig
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training import run_folder
-
-TRAIN = "linearnexus train jamba-nano --data stories --tokenizer word --max-minutes 3"
-
-
-def default_run() -> str:
-    """The run that is shown where none is named: the latest. Raises UserError where there is none yet."""
-    latest = run_folder.RUNS / "latest"
-    if not latest.is_file():
-        raise UserError(
-            f"This topic is shown on a trained model, and there is none in {run_folder.RUNS}/ yet; train one: {TRAIN}"
-        )
-    return os.fspath(latest)
+from linearnexus.training.run_folder import STORYTELLER
 
 
 def open_run(name: str | None, mixer: str, tell: Callable[[str], Any]) -> Run:
-    """The run of that name, or the default one; it must have a layer of that mixer ("": any model will do).
+    """The run of that name, else the latest, else the model that comes with the package; it must have a layer of that
+    mixer ("": any model will do).
 
     Raises UserError, before weights are read, for a run that is missing or of another kind.
     """
-    folder = run_folder.find(name or default_run())
-    config, _ = run_folder.read_config(folder)
-    if mixer and not layers(config.model, config_types(MixerConfig)[mixer]):
-        raise UserError(f"{folder} has no {mixer} layer; name a run that has one with --run, or train one: {TRAIN}")
+    kind = config_types(MixerConfig)[mixer] if mixer else None
+    latest = run_folder.RUNS / "latest"
+    wanted = name or (os.fspath(latest) if latest.is_file() else STORYTELLER)
+    folder = run_folder.find(wanted)
+    if kind is not None and not layers(run_folder.read_config(folder)[0].model, kind):
+        if name is not None:
+            raise UserError(f"{folder} has no {mixer} layer; name a run that has one, or --run {STORYTELLER}.")
+        tell(
+            f"{folder} has no {mixer} layer, so this is shown on {STORYTELLER}, the model that comes with LinearNexus."
+        )
+        folder = run_folder.find(STORYTELLER)
     return load(folder, tell=tell)
 
 

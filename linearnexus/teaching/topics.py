@@ -20,14 +20,14 @@ TOPICS: dict[str, Topic] = {
         "run",
         "how a model writes: probabilities, a draw, the token is appended, and again",
         "the drawn token is not always the most probable one.",
-        'linearnexus generate runs/latest "Once upon a time" --temperature 0.5',
+        'linearnexus generate storyteller "Once upon a time" --temperature 0.5',
         PROMPT,
     ),
     "sampling": Topic(
         "run",
         "one prompt under greedy, temperatures, top-k and top-p: the odds, and what is written",
         "a low temperature makes the first row larger; top-k and top-p set the last rows to nothing.",
-        'linearnexus inspect runs/latest "Once upon a ti" --top-k 5 --top-p 0.9',
+        'linearnexus inspect storyteller "Once upon a" --top-k 5 --top-p 0.9',
         PROMPT,
     ),
     "tokens": Topic(

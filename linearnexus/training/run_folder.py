@@ -21,6 +21,8 @@ from linearnexus.models import presets  # noqa: F401 (a run of one's own mixer: 
 from linearnexus.training.config import TrainConfig
 
 RUNS = Path("runs")
+STORYTELLER = "storyteller"  # the run that comes with the package, made by scripts/storyteller.py
+PRETRAINED = {STORYTELLER: Path(__file__).parents[1] / "pretrained" / STORYTELLER}
 
 
 def create(config: TrainConfig, name: str | None) -> Path:
@@ -60,7 +62,8 @@ def create(config: TrainConfig, name: str | None) -> Path:
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """The folder of a run given as a path, as a name below runs/, or as runs/latest (or latest).
+    """The folder of a run given as a path, as a name below runs/, as runs/latest (or latest), or the one that comes
+    with the package (storyteller).
 
     Raises UserError where there is none, naming the nearest one.
     """
@@ -73,11 +76,16 @@ def find(name: str | os.PathLike[str]) -> Path:
             raise UserError(f"{candidate} names {newest}, which is not there any more; give another run's folder.")
         if (candidate / "config.json").is_file():
             return candidate
+    if str(name) in PRETRAINED:
+        return PRETRAINED[str(name)]
     if path.exists():
         raise UserError(f"{path} is not a run: it has no config.json; give a folder that `linearnexus train` made.")
     if not known():
-        raise UserError(f"There is no run {path}, and none in {RUNS}/ yet; make one with `linearnexus train`.")
-    raise unknown("run", path.name, known())
+        raise UserError(
+            f"There is no run {path}, and none in {RUNS}/ yet; make one with `linearnexus train`, or "
+            f"take {STORYTELLER}, which comes with LinearNexus."
+        )
+    raise unknown("run", path.name, [*known(), *PRETRAINED])
 
 
 def known() -> list[str]:
@@ -119,7 +127,13 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def check_trained(folder: Path, info: dict[str, Any]) -> None:
-    """Raises UserError for a run that `linearnexus convert` made: there is no training that could go on."""
+    """Raises UserError for a run that `linearnexus convert` made, or that comes with the package: there is no training
+    that could go on."""
+    if folder in PRETRAINED.values():
+        raise UserError(
+            f"{folder.name} comes with LinearNexus and stays as it is; begin a training of your own with its weights: "
+            f"linearnexus train --from {folder.name} --data ..."
+        )
     if "converted" in info:
         raise UserError(
             f"{folder} holds converted weights, of whose training nothing else is known, so it cannot go on; begin a "
