@@ -1,9 +1,9 @@
 """Measures the bands of "is this normal?" (linearnexus/training/verdict.py): the loss of each recipe over five seeds.
 
-    python -m scripts.bands FOLDER [PRESET ...]   # FOLDER keeps what each seed gave; half an hour on two cores
+    python -m scripts.bands FOLDER [PRESET ...]   # FOLDER keeps what each seed gave; an hour and a half on one core
 
-A seed is a run at the full learning rate, with branches in which the rate falls to zero within the last fifth. So each
-step has two losses: of a run that goes on, and of one that ends there. Those of any schedule lie between.
+Each step has two losses: of runs that end there, as `linearnexus train` ends them (the rate falls along a cosine to
+zero), and of runs that go on at the full rate. Those of a longer run lie between.
 """
 
 import argparse
@@ -26,45 +26,38 @@ from linearnexus.training.source import Ahead, Source
 from linearnexus.training.step import TrainState, compiled_for, evaluate_batch, init_state, train_step
 from linearnexus.training.verdict import BANDS, recipe
 
-STEPS = {"gpt-nano": 1200, "mamba-nano": 600, "jamba-nano": 600}  # the longest run; others end at half of it, ...
-SHORTEST = 150  # steps: the warm-up has 100
-POINTS = 24  # evaluations of a run that goes on
+ENDS = {"gpt-nano": (300, 1200), "mamba-nano": (150, 600), "jamba-nano": (150, 600)}  # steps
+POINTS = 24  # evaluations of a run that goes on, as long as the longest that ends
 SEEDS = 5
 
 
-def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
-    """The validation losses by step of one seed: {"going_on": {step: loss}, "ending": {step: loss}}."""
-    config = dataclasses.replace(base_config(name), seed=seed)
+def going_on(name: str, seed: int) -> dict[str, float]:
+    """The validation losses by step of a run at the full rate."""
+    steps = ENDS[name][-1]
+    return losses(name, seed, "constant", steps, [steps * point // POINTS for point in range(POINTS + 1)])
+
+
+def ending(name: str, seed: int) -> dict[str, float]:
+    """The validation loss at the end of runs of some lengths."""
+    return {step: loss for end in ENDS[name] for step, loss in losses(name, seed, "cosine", end, [end]).items()}
+
+
+def losses(name: str, seed: int, schedule: str, steps: int, stops: list[int]) -> dict[str, float]:
+    """The validation losses of one run at those steps."""
+    config = dataclasses.replace(base_config(name), seed=seed, schedule=schedule, max_steps=steps)
     source = config.open_source()
     model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
     config = dataclasses.replace(config, model=model)
-    steps = STEPS[name]
-    ends = {steps >> half for half in range(8) if steps >> half >= SHORTEST}
-    constant = dataclasses.replace(config, schedule="constant", max_steps=steps)
-    ahead, program = Ahead(source.batches(config), config.accumulate), compiled_for(config)
-
-    def on(state: TrainState, first: int, last: int, config: TrainConfig, total: int) -> TrainState:
-        for step in range(first, last):
-            batch, rate = ahead.get(step), jnp.float32(learning_rate(config, step, total))
-            state, metrics = train_step(state, batch.inputs, batch.targets, rate, program)
-            jax.block_until_ready(metrics)
-        return state
-
-    state, done = init_state(config), 0
-    losses: dict[str, dict[str, float]] = {"going_on": {"0": validation(config, source, state)}, "ending": {}}
-    stops = {steps * point // POINTS for point in range(1, POINTS + 1)}
-    branches = {round(0.8 * end): end for end in ends}
-    for step in sorted(stops | set(branches)):
-        state, done = on(state, done, step, constant, steps), step
-        if step in branches:
-            end = branches[step]
-            falling = dataclasses.replace(config, schedule="wsd", max_steps=end, decay_fraction=0.2)
-            branch = on(jax.tree.map(jnp.copy, state), step, end, falling, end)
-            losses["ending"][str(end)] = validation(config, source, branch)
-        if step in stops:
-            losses["going_on"][str(step)] = validation(config, source, state)
+    ahead, program, state = Ahead(source.batches(config), config.accumulate), compiled_for(config), init_state(config)
+    found = {"0": validation(config, source, state)} if 0 in stops else {}
+    for step in range(steps):
+        rate = jnp.float32(learning_rate(config, step, steps))
+        state, metrics = train_step(state, *ahead.get(step)[:2], rate, program)
+        jax.block_until_ready(metrics)
+        if step + 1 in stops:
+            found[str(step + 1)] = validation(config, source, state)
     ahead.close()
-    return losses
+    return found
 
 
 def validation(config: TrainConfig, source: Source, state: TrainState) -> float:
@@ -80,25 +73,22 @@ def validation(config: TrainConfig, source: Source, state: TrainState) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("presets", nargs="*", default=list(STEPS))
+    parser.add_argument("presets", nargs="*", default=list(ENDS))
     arguments = parser.parse_args()
     prepare(lambda words: print(words, file=sys.stderr))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     bands = json.loads(BANDS.read_text())
     for name in arguments.presets:
-        for seed in range(SEEDS):
-            path = arguments.folder / f"{name}-{seed}.json"
-            if not path.exists():
-                write_atomic(path, json.dumps(measure(name, seed)))
-            print(path, flush=True)
-        seeds = [json.loads((arguments.folder / f"{name}-{seed}.json").read_text()) for seed in range(SEEDS)]
-        bands[name] = {
-            "recipe": recipe(to_json(base_config(name).resolved())),
-            **{
-                edge: {step: [round(seed[edge][step], 4) for seed in seeds] for step in seeds[0][edge]}
-                for edge in ("going_on", "ending")
-            },
-        }
+        measured: dict[str, dict[str, list[float]]] = {}
+        for edge in (going_on, ending):
+            for seed in range(SEEDS):
+                path = arguments.folder / f"{name}-{seed}-{edge.__name__}.json"
+                if not path.exists():
+                    write_atomic(path, json.dumps(edge(name, seed)))
+                    print(path, flush=True)
+                for step, loss in json.loads(path.read_text()).items():
+                    measured.setdefault(edge.__name__, {}).setdefault(step, []).append(round(loss, 4))
+        bands[name] = {"recipe": recipe(to_json(base_config(name).resolved())), **measured}
     write_atomic(BANDS, json.dumps(bands, indent=1) + "\n")
 
 

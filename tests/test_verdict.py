@@ -15,39 +15,40 @@ from linearnexus.training.config import TrainConfig
 from linearnexus.training.recipes import base_config
 from linearnexus.training.report import read_metrics, standing, write_report
 from linearnexus.training.source import open_source
-from linearnexus.training.verdict import BANDS, Band, find_band, judge, make_band, recipe
+from linearnexus.training.verdict import BANDS, Band, Usual, find_band, judge, make_band, recipe
 
-BAND = Band(((0, 4.2, 4.3), (100, 2.0, 2.2), (200, 1.0, 1.5)), seeds=5)
+BAND = Band((Usual(0, 4.2, 4.3, 4.3), Usual(100, 2.0, 2.1, 2.2), Usual(200, 1.0, 1.1, 1.5)), seeds=5)
 RUN = {"optimizer": "adamw", "learning_rate": 3e-3, "info": {"frequencies_loss": 2.9}}
 
 
-def rows(validation: dict[int, float], training: float = 1.0) -> list[dict[str, Any]]:
+def rows(validation: dict[int, float], training: float = 1.0, rate: float = 1.0) -> list[dict[str, Any]]:
+    """rate: at the end, as a share of the peak of RUN."""
     last = max(validation)
     measured = [{"step": step, "validation_loss": loss} for step, loss in validation.items()]
-    return [*measured, {"step": last, "loss": training}]
+    return [*measured, {"step": last, "loss": training, "learning_rate": rate * RUN["learning_rate"]}]
 
 
 def test_between_two_steps_a_band_is_interpolated() -> None:
-    assert BAND.at(0) == (4.2, 4.3) and BAND.at(100) == (2.0, 2.2)
-    assert BAND.at(150) == pytest.approx((1.5, 1.85))
-    assert BAND.at(10**6) == (1.0, 1.5)
-    assert BAND.until(150) == [(0, 4.2, 4.3), (100, 2.0, 2.2), (150, *BAND.at(150))]
+    assert BAND.at(0) == BAND.edges[0] and BAND.at(100) == BAND.edges[1]
+    assert BAND.at(150) == pytest.approx((150, 1.5, 1.6, 1.85))
+    assert BAND.at(10**6) == BAND.edges[2]
+    assert BAND.until(150) == [(0, 4.2, 4.3), (100, 2.0, 2.2), pytest.approx((150, 1.5, 1.85))]
+    assert BAND.until(300)[-1] == (300, 1.0, 1.5)
 
 
 def test_a_band_lies_between_runs_that_end_and_runs_that_go_on() -> None:
     going_on = {"0": [4.2, 4.3], "50": [3.0, 3.1], "100": [2.0, 2.2], "200": [1.5, 1.4], "400": [1.2, 1.3]}
     band = make_band({"going_on": going_on, "ending": {"100": [1.8, 1.9], "400": [0.9, 0.8]}})
     assert band.seeds == 2
-    assert band.at(0) == (4.2, 4.3) and band.at(50) == (3.0, 3.1)  # nothing has ended so early
-    assert band.at(100) == (1.8, 2.2) and band.at(400) == (0.8, 1.3)
-    assert band.at(200) == pytest.approx((1.3, 1.5))  # a doubling of two
+    assert band.at(0) == (0, 4.2, 4.3, 4.3) and band.at(50) == (50, 3.0, 3.1, 3.1)  # nothing has ended so early
+    assert band.at(100) == (100, 1.8, 1.9, 2.2) and band.at(400) == (400, 0.8, 0.9, 1.3)
+    assert band.at(200) == pytest.approx((200, 1.3, 1.4, 1.5))  # a doubling of two
 
 
 @pytest.mark.parametrize(
     ("changes", "losses", "training", "name", "says"),
     [
-        ({}, {0: 4.2, 100: 2.1, 200: 1.2}, 1.2, "on track", "after 200 steps, 5 runs of this recipe had 1.00 to 1.50"),
-        ({}, {0: 4.2, 100: 2.1, 200: 0.8}, 0.8, "on track", "and this one is better"),
+        ({}, {0: 4.2, 100: 2.1, 200: 1.2}, 1.2, "on track", "were at 1.50 or less, and this one has 1.20"),
         ({}, {0: 4.2, 50: 3.5}, 3.4, "early", "too early"),
         ({}, {0: 4.2, 100: 2.0, 150: 1.9, 200: 2.2}, 0.3, "overfitting", "Overfitting since step 150"),
         ({}, {0: 4.2, 100: 2.0, 150: 1.4, 200: 1.6}, 1.5, "unstable", "third of the learning rate"),
@@ -70,6 +71,18 @@ def test_each_course_has_a_name(
     monkeypatch.setattr(verdict, "find_band", lambda config: BAND)
     found = judge({**RUN, **changes}, rows(losses, training))
     assert found is not None and found.name == name and says in found.words
+
+
+def test_a_run_whose_rate_has_come_down_is_compared_with_runs_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a finished run that hides behind those that are still going."""
+    monkeypatch.setattr(verdict, "find_band", lambda config: BAND)
+    good, bad = (judge(RUN, rows({0: 4.2, 200: loss}, 1.2, rate=0.01)) for loss in (1.1, 1.2))
+    assert good is not None and good.name == "on track" and "ended with 1.00 to 1.10" in good.words
+    assert bad is not None and bad.name == "behind"
+    high = judge({**RUN, "learning_rate": 3e-2}, rows({0: 4.2, 200: 1.2}, 1.2, rate=0.01))
+    assert high is not None and high.name == "rate too high"
+    longer = judge(RUN, rows({0: 4.2, 5000: 0.7}, 0.7, rate=0.01))
+    assert longer is not None and "after 200 steps" in longer.words and longer.name == "on track"
 
 
 def test_a_run_of_ones_own_text_has_no_band_and_is_judged_by_itself() -> None:
@@ -98,8 +111,8 @@ def test_the_bands_are_of_the_presets_as_they_are_now() -> None:
         assert band is not None and band.seeds == 5
         assert find_band({**config, "batch_size": 8}) is None and find_band({**config, "data": "my.txt"}) is None
         assert find_band({**config, "learning_rate": 0.1, "seed": 7, "max_steps": 5}) is band
-        assert all(least <= most for _, least, most in band.edges)
-        assert band.edges[-1][1] < 0.8 < 4 < band.edges[0][1]  # from guessing to sentences
+        assert all(edge.least <= edge.most <= edge.going_on for edge in band.edges)
+        assert band.edges[-1].most < 0.8 < 4 < band.edges[0].least  # from guessing to sentences
 
 
 def test_what_frequencies_know(tmp_path: Path) -> None:

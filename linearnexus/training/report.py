@@ -152,7 +152,7 @@ def _meaning(measured: Points, vocab_size: int | None, unit: str, band: Band | N
 ln({vocab_size:,}) = {math.log(vocab_size):.2f}.</p>"""
     if band:
         line += f"""<p><b>The shaded band</b> is where {band.seeds} runs of this recipe were, each from other random
-numbers: between those that end at a step, their learning rate lowered to zero, and those that go on.</p>"""
+numbers: between those that end at a step (below) and those that go on there at the full learning rate (above).</p>"""
     return f"""<p><b>Loss.</b> The model gives every possible next {unit} a probability. The loss is minus the logarithm
 of the one that it gave to the {unit} that really came, averaged, in nats per {unit}. 0 would be perfect.</p>
 <p><b>Perplexity</b> is exp(loss): the model is as unsure as between so many equally likely {unit}s.{example}</p>

@@ -1,8 +1,8 @@
 """Is this normal? Where a run stands, in plain words: on its way, overfitting, a wrong learning rate, nothing to learn.
 
 The recipes that come with the package have a band: the validation losses of five seeds (bands.json, measured by
-scripts/bands.py), between a run that ends at a step, its rate lowered to zero, and one that goes on at the full rate.
-A loss of any schedule lies between the two, so a run of any length can be compared.
+scripts/bands.py), between runs that end at a step, their rate lowered to zero, and runs that go on at the full rate.
+A longer run lies between the two, so a run of any length can be compared.
 
 Look first at: `judge`, `Band`.
 """
@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from linearnexus.training.chart import Points, Row, finite, points
 from linearnexus.training.config import LEARNING_RATES, TrainSettings
 
 BANDS = Path(__file__).with_name("bands.json")
-MARGIN = 0.04  # of a loss: a sixth seed may lie a little outside of five, and other hardware rounds otherwise
+MARGIN = 0.02  # of a loss: as far as a sixth seed may lie outside of five
 RISE = 0.05  # nats above the best validation loss are no noise
 EARLY = 100  # steps in which nothing is settled: the warm-up
 
@@ -36,27 +36,36 @@ class Verdict:
     words: str  # for a person, with what to try
 
 
+class Usual(NamedTuple):
+    """Usual validation losses after some steps."""
+
+    step: int
+    least: float  # of runs that end there
+    most: float  # of these
+    going_on: float  # the most of runs that go on at the full rate
+
+
 @dataclass(frozen=True)
 class Band:
-    """The usual losses of a recipe by step: (step, least, most), the steps rising from 0."""
+    """The usual losses of a recipe, the steps rising from 0."""
 
-    edges: tuple[tuple[int, float, float], ...]
+    edges: tuple[Usual, ...]
     seeds: int
 
-    def at(self, step: int) -> tuple[float, float]:
-        """The least and the most usual validation loss after so many steps; beyond the last one, that one's."""
-        steps = [edge[0] for edge in self.edges]
+    def at(self, step: int) -> Usual:
+        """The usual losses after so many steps; beyond the last one, that one's."""
+        steps = [edge.step for edge in self.edges]
         right = bisect_left(steps, step)
         if right >= len(steps) or steps[right] == step:
-            return self.edges[min(right, len(steps) - 1)][1:]
-        (before, *lows), (after, *highs) = self.edges[right - 1], self.edges[right]
-        share = (step - before) / (after - before)
-        least, most = ((1 - share) * low + share * high for low, high in zip(lows, highs, strict=True))
-        return least, most
+            return self.edges[min(right, len(steps) - 1)]
+        before, after = self.edges[right - 1], self.edges[right]
+        share = (step - before.step) / (after.step - before.step)
+        return Usual(step, *((1 - share) * x + share * y for x, y in zip(before[1:], after[1:], strict=True)))
 
     def until(self, last: int) -> list[tuple[int, float, float]]:
-        """The edges up to a step, and those at it."""
-        return [*(edge for edge in self.edges if edge[0] < last), (last, *self.at(last))]
+        """(step, least, most of all) up to a step, for a chart."""
+        edges = [*(edge for edge in self.edges if edge.step < last), self.at(last)._replace(step=last)]
+        return [(edge.step, edge.least, max(edge.most, edge.going_on)) for edge in edges]
 
 
 def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,17 +91,17 @@ def _bands() -> list[tuple[dict[str, Any], Band]]:
 
 
 def make_band(entry: Mapping[str, Any]) -> Band:
-    """The band of five seeds: {"going_on": {step: losses}, "ending": {step: losses}}."""
-    most = {int(step): max(losses) for step, losses in entry["going_on"].items()}
-    ends = {int(step): min(losses) for step, losses in entry["ending"].items()}
-    # between two lengths the loss at the end falls about as the logarithm of the steps; a run hardly begun has no end
-    known = sorted({**{step: min(entry["going_on"][str(step)]) for step in most if step < min(ends)}, **ends}.items())
+    """The band of some seeds: {"going_on": {step: losses}, "ending": {step: losses}}."""
+    on, ended = ({int(step): seeds for step, seeds in entry[name].items()} for name in ("going_on", "ending"))
+    known = sorted({**{step: seeds for step, seeds in on.items() if step < min(ended)}, **ended}.items())
     edges = []
-    for step in sorted(most):
+    for step in sorted(on):
+        # between two lengths the loss at the end falls about as the logarithm of the steps
         right = bisect_left([at for at, _ in known], step)
-        (before, low), (after, high) = known[max(right - 1, 0)], known[right]
+        (before, left_losses), (after, right_losses) = known[max(right - 1, 0)], known[right]
         share = math.log(step / before) / math.log(after / before) if 0 < before < after else 1.0
-        edges.append((step, (1 - share) * low + share * high, most[step]))
+        least, most = ((1 - share) * extreme(left_losses) + share * extreme(right_losses) for extreme in (min, max))
+        edges.append(Usual(step, least, most, max(on[step])))
     return Band(tuple(edges), len(next(iter(entry["ending"].values()))))
 
 
@@ -121,7 +130,7 @@ def judge(config: Mapping[str, Any], rows: Sequence[Row]) -> Verdict | None:
             f"Training is unstable: the loss was {best:.2f} at step {best_step:,} and is {last:.2f} now. "
             f"{_rate(times)} Try a third of the learning rate.",
         )
-    return _in_band(step, last, band, times) if band else _alone(validation, config)
+    return _in_band(step, last, band, times, _came_down(config, rows)) if band else _alone(validation, config)
 
 
 def _not_learning(last: float, frequencies: float, times: float, known: bool) -> Verdict:
@@ -137,18 +146,27 @@ def _not_learning(last: float, frequencies: float, times: float, known: bool) ->
     return Verdict("not learning", f"{said} {why}")
 
 
-def _in_band(step: int, last: float, band: Band, times: float) -> Verdict:
-    least, most = band.at(step)
-    usual = f"after {step:,} steps, {band.seeds} runs of this recipe had {least:.2f} to {most:.2f}"
+def _in_band(step: int, last: float, band: Band, times: float, ended: bool) -> Verdict:
+    usual, runs = band.at(step), f"{band.seeds} runs of this recipe"
+    after = f"after {usual.step:,} steps"
+    if ended:
+        most, said = usual.most, f"{after}, {runs} ended with {usual.least:.2f} to {usual.most:.2f}"
+    else:
+        most, said = usual.going_on, f"{after}, {runs} were at {usual.going_on:.2f} or less"
     if last <= most * (1 + MARGIN):
-        better = ", and this one is better" if last < least * (1 - MARGIN) else ""
-        return Verdict("on track", f"On track: {usual}{better}.")
-    said = f"Worse than usual: {usual}, and this one has {last:.2f}."
+        return Verdict("on track", f"On track: {said}, and this one has {last:.2f}.")
+    said = f"Worse than usual: {said}, and this one has {last:.2f}."
     if times >= 3:
         return Verdict("rate too high", f"{said} {_rate(times)} The learning rate is too high.")
     if times <= 1 / 3:
         return Verdict("rate too low", f"{said} {_rate(times)} The learning rate is too low.")
     return Verdict("behind", f"{said} Its settings differ from the recipe's, or it needs more steps.")
+
+
+def _came_down(config: Mapping[str, Any], rows: Sequence[Row]) -> bool:
+    """Has the learning rate come down from its peak, as at the end of a run?"""
+    rates, peak = finite(points(rows, "learning_rate")), config.get("learning_rate")
+    return bool(rates) and isinstance(peak, float) and rates[-1][1] < peak / 10
 
 
 def _alone(validation: Points, config: Mapping[str, Any]) -> Verdict | None:
