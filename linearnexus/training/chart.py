@@ -71,7 +71,8 @@ def curve_svg(
     high = 1.12 * min(most, 1.5 * guess if guess else most) or 1.0
     plane = Plane(44, 66, width - 84, height - 48, max((step for step, _ in ends), default=0) or 1, high)
 
-    subtitle = f"loss in nats per {unit}, lower is better{' (cut off)' if most > high else ''}{'; shaded: usual' if band else ''}"
+    more = (" (cut off)" if most > high else "") + ("; shaded: usual" if band else "")
+    subtitle = f"loss in nats per {unit}, lower is better{more}"
     body = [plane.area(band)] if band else []
     body += plane.axes(columns=width // 90, rows=5)
     if guess:
