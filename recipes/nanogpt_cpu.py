@@ -6,8 +6,7 @@ Expected: validation loss about 1.90 over the whole split in windows of 64 that 
 1.904 to 1.917, three seeds), 0.8M parameters, 2,000 steps of 12 x 64 characters. Two CPU cores: about 2 minutes.
 
 The same as nanoGPT: 4 layers, 4 heads, width 128, no biases, tied embeddings, learned positions, AdamW with betas 0.9
-and 0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, windows drawn anywhere. Different: GELU
-in its tanh form.
+and 0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, windows drawn anywhere, exact GELU.
 """
 
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig
