@@ -17,7 +17,10 @@ from linearnexus.data.corpora import load_corpus
 from linearnexus.training.config import LEARNING_RATES, TrainSettings
 from linearnexus.training.report import read_metrics, standing
 
-USUAL = {"learning_rate": LEARNING_RATES[TrainSettings.optimizer], "matrix_learning_rate": 0.02}
+USUAL = {
+    "learning_rate": LEARNING_RATES[TrainSettings.optimizer],
+    "matrix_learning_rate": TrainSettings.matrix_learning_rate,
+}
 
 
 def main() -> None:

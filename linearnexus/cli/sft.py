@@ -1,6 +1,6 @@
 """`linearnexus sft RUN --data FILE.jsonl`: teach a trained model to answer.
 
-linearnexus sft storyteller --data story-questions
+linearnexus sft storyteller --data story-questions --method full
 linearnexus sft runs/latest --data questions.jsonl --method dora --rank 16 --targets mixer
 linearnexus chat runs/latest
 """
