@@ -1,6 +1,7 @@
 """Models trained on `stories` for some minutes learn to answer questions about a story: LoRA, DoRA, full fine-tuning.
 
     python -m benchmarks.finetuning gpt-nano mamba-nano jamba-nano --results runs/finetuning.json
+    python -m benchmarks.finetuning mamba-nano --tokenizer bpe:2048 --minutes 6 --methods full
 
 Each training is a process of its own, by the real command line: its time and its peak memory are those of the process,
 the import and compilation included. Runs that are there already are not trained again, so the parts may be made one by
@@ -57,21 +58,21 @@ def measure(run: Any, stories: str) -> dict[str, Any]:
     return {"right": share, "shown": shown, "held_out": held, "stories": score.loss, "step": run.step}
 
 
-def one_model(name: str, minutes: float, epochs: float, methods: list[str], results: dict[str, Any]) -> None:
+def one_model(chosen: argparse.Namespace, name: str, results: dict[str, Any]) -> None:
     """Trains what is missing, and measures it."""
     import linearnexus as ln
     from linearnexus.data.stories import generate
 
     stories = generate()
     if not Path("runs", name).exists():
-        length = ("--sequence-length", "256", "--max-minutes", str(minutes))
-        command("train", name, "--data", "stories", *length, "--name", name)
+        length = ("--sequence-length", "256", "--max-minutes", str(chosen.minutes))
+        command("train", name, "--data", "stories", "--tokenizer", chosen.tokenizer, *length, "--name", name)
     if f"{name} before" not in results:
         results[f"{name} before"] = measure(ln.load(name), stories)
-    for method in methods:
+    for method in chosen.methods:
         tuned = f"{name}-{method}"
         if not Path("runs", tuned).exists():
-            length = ("--epochs", str(epochs), "--eval-batches", "10")
+            length = ("--epochs", str(chosen.epochs), "--eval-batches", "10")
             seconds, peak = command(
                 "sft", name, "--data", "story-questions", "--method", method, *length, "--name", tuned
             )
@@ -87,13 +88,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--minutes", type=float, default=3.0, help="of training on stories")
+    parser.add_argument("--tokenizer", default="char")
     parser.add_argument("--epochs", type=float, default=2.0, help="of fine-tuning")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--results", type=Path, default=Path("finetuning.json"))
     chosen = parser.parse_args()
     results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
     for name in chosen.models:
-        one_model(name, chosen.minutes, chosen.epochs, chosen.methods, results)
+        one_model(chosen, name, results)
         chosen.results.write_text(json.dumps(results, indent=1))
     for name, row in results.items():
         losses = row["held_out"] if "seconds" in row else []
