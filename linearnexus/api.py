@@ -23,13 +23,15 @@ from linearnexus.generation.engine import Generation, Generator
 from linearnexus.generation.look import Inspection, inspect_prompt
 from linearnexus.lab.compare import Comparison, compare
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stored import stored
 from linearnexus.posttraining.config import SFTConfig, tuned
 from linearnexus.posttraining.lora import describe
 from linearnexus.posttraining.peft import save as save_adapters
 from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.training import checkpoint, loop, run_folder
-from linearnexus.training.base import Base, weights
+from linearnexus.training.base import Base
+from linearnexus.training.base import weights as read_weights
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.recipes import base_config, going_on, with_options
 from linearnexus.training.report import read_metrics
@@ -176,17 +178,22 @@ def sft(
     return load(folder)
 
 
-def load(run: str | os.PathLike[str], checkpoint_step: str | int = "best", tell: Any = print) -> Run:
+def load(
+    run: str | os.PathLike[str], checkpoint_step: str | int = "best", tell: Any = print, weights: str = "float32"
+) -> Run:
     """Opens a run: its checkpoint with the lowest validation loss ("best"), the "last" one, or that of a step.
 
-    A damaged checkpoint is named to `tell`, and the newest good one used. Raises UserError where there is no such run.
+    weights: how they are kept, for generation and evaluation: "float32", "bfloat16" (half the memory) or "int8" (a
+    quarter, and large models write faster). A damaged checkpoint is named to `tell`, and the newest good one used.
+    Raises UserError where there is no such run.
     """
     folder = run_folder.find(run)
     config, _ = run_folder.read_config(folder)
     checkpoints = folder / "checkpoints"
     good = checkpoint.chosen(checkpoints, checkpoint_step, tell)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    return Run(folder, config, whole(*weights(folder, good)), tokenizer, checkpoint.load_state(good)["step"])
+    model = stored(whole(*read_weights(folder, good)), weights)
+    return Run(folder, config, model, tokenizer, checkpoint.load_state(good)["step"])
 
 
 def generate(run: str | os.PathLike[str], prompt: str, max_tokens: int = 200, **options: Any) -> str:
@@ -199,7 +206,7 @@ def _save_adapters(folder: Path) -> None:
     config, info = run_folder.read_config(folder)
     if isinstance(config, SFTConfig) and config.keeps_base:
         good = checkpoint.chosen(folder / "checkpoints", "best", print)
-        save_adapters(weights(folder, good)[0], config, info["from"]["run"], folder / "adapter")
+        save_adapters(read_weights(folder, good)[0], config, info["from"]["run"], folder / "adapter")
 
 
 def _sampling(options: dict[str, Any]) -> SamplingConfig:

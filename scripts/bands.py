@@ -14,16 +14,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from linearnexus.core.config import to_json
 from linearnexus.core.machine import prepare
 from linearnexus.core.paths import write_atomic
-from linearnexus.training.config import TrainConfig
 from linearnexus.training.recipes import base_config
 from linearnexus.training.schedules import learning_rate
-from linearnexus.training.source import Ahead, Source
-from linearnexus.training.step import TrainState, compiled_for, evaluate_batch, init_state, train_step
+from linearnexus.training.source import Ahead
+from linearnexus.training.step import compiled_for, init_state, train_step
+from linearnexus.training.validation import validate
 from linearnexus.training.verdict import BANDS, recipe
 
 ENDS = {"gpt-nano": (300, 1200), "mamba-nano": (150, 600), "jamba-nano": (150, 600)}  # steps
@@ -49,25 +48,15 @@ def losses(name: str, seed: int, schedule: str, steps: int, stops: list[int]) ->
     model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
     config = dataclasses.replace(config, model=model)
     ahead, program, state = Ahead(source.batches(config), config.accumulate), compiled_for(config), init_state(config)
-    found = {"0": validation(config, source, state)} if 0 in stops else {}
+    found = {"0": validate(state.model, source, config)[0]} if 0 in stops else {}
     for step in range(steps):
         rate = jnp.float32(learning_rate(config, step, steps))
         state, metrics = train_step(state, *ahead.get(step)[:2], rate, program)
         jax.block_until_ready(metrics)
         if step + 1 in stops:
-            found[str(step + 1)] = validation(config, source, state)
+            found[str(step + 1)] = validate(state.model, source, config)[0]
     ahead.close()
     return found
-
-
-def validation(config: TrainConfig, source: Source, state: TrainState) -> float:
-    """The validation loss, as the training loop measures it."""
-    (part,) = source.evaluation(config)
-    total = np.zeros(2)
-    for batch, weights in part.batches:
-        sums = evaluate_batch(state.model, batch.inputs, batch.targets, weights, batch.starts)
-        total += np.array(jax.device_get(sums), np.float64)
-    return float(total[0] / total[1])
 
 
 def main() -> None:

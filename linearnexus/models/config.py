@@ -7,6 +7,8 @@ from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig
 
+Weights = Literal["float32", "bfloat16", "int8"]  # how a model that runs keeps its matrices and tables
+
 if TYPE_CHECKING:
     from linearnexus.core.layers import LayerNorm, RMSNorm
 

@@ -172,9 +172,9 @@ class LanguageModel:
         return x, add_losses(first_loss, None if losses is None else jnp.sum(losses), loss)
 
     def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
-        x = self.embedding[ids]
+        x = at_least_float32(self.embedding[ids])
         if self.positions is not None:
-            x = x + self.positions[position]
+            x = x + at_least_float32(self.positions[position])
         x = x.astype(self.config.dtype)
         return x if self.input_norm is None else self.input_norm(x)
 

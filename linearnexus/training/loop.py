@@ -38,12 +38,11 @@ from linearnexus.training.source import Ahead, Source
 from linearnexus.training.step import (
     TrainState,
     compiled_for,
-    evaluate_answers,
-    evaluate_batch,
     init_state,
     train_step,
     whole,
 )
+from linearnexus.training.validation import validate
 
 MEASURE_FROM, MEASURE_STEPS, MEASURE_SECONDS = 3, 10, 3.0  # what max_minutes is worth in steps is measured here
 OVERTIME = 1.15  # times max_minutes: then the run ends, whatever was measured
@@ -316,17 +315,9 @@ class _Loop:
     def _evaluate(self, state: TrainState, done: int) -> None:
         """The validation loss (of a mixture, by its weights), of answers their accuracy, and a sample, written and
         shown."""
-        config, asks, model = self.config, self.source.asks, whole(state.model, self.kept)
-        evaluate, measured = (evaluate_answers, np.zeros(3)) if asks else (evaluate_batch, np.zeros(2))
-        for share, batches in self.source.evaluation(config):
-            total = np.zeros_like(measured)  # of losses, of weights and, where answers are asked for, of right ones
-            for batch, weights in batches:
-                sums = evaluate(model, batch.inputs, batch.targets, weights, batch.starts)
-                total += np.array(jax.device_get(sums), np.float64)
-            measured += share * total / total[1]
-        loss, _, *accuracy = measured.tolist()
-        self.accuracy = accuracy[0] if asks else None
-        answers = {"validation_accuracy": self.accuracy} if asks else {}
+        config, model = self.config, whole(state.model, self.kept)
+        loss, self.accuracy = validate(model, self.source, config)
+        answers = {} if self.accuracy is None else {"validation_accuracy": self.accuracy}
         self.log.row({"step": done, "validation_loss": loss, **answers, "seconds": self._elapsed()})
         self.progress.evaluation(done, loss, self.accuracy)
         if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
