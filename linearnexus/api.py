@@ -113,8 +113,8 @@ class Run:
 
     def part(self, text: str) -> Part:
         """What to evaluate of a text: all of it, or the validation part of the text that the run was trained on."""
-        trained_on = run_folder.read_config(self.folder)[1]["corpus"]["sha256"]
-        return "validation" if hashlib.sha256(text.encode()).hexdigest() == trained_on else "all"
+        corpus = run_folder.read_config(self.folder)[1].get("corpus", {})  # a converted model has none
+        return "validation" if hashlib.sha256(text.encode()).hexdigest() == corpus.get("sha256") else "all"
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; the half line that a killed run leaves is no row."""

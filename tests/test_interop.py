@@ -213,6 +213,7 @@ def test_a_converted_run_is_an_ordinary_one(llama: Path, tmp_path: Path, run_cli
     assert len(text) == 5 and tokenizer.encode("cab") == run.tokenizer.encode("cab") == LETTERS.encode("cab")
     assert np.array_equal(opened.head, run.model.head)
     assert run.inspect("abc").tokens
+    assert run.evaluate("abcabcab").tokens == 7
     assert "rope_scaling" in run_cli("info", "runs/mine", cwd=tmp_path).stdout
     resumed = run_cli("train", "--resume", "runs/mine", cwd=tmp_path)
     assert resumed.returncode == 2 and "converted weights" in resumed.stderr and "--from runs/mine" in resumed.stderr
