@@ -18,6 +18,7 @@ from linearnexus.generation.engine import Generator  # noqa: E402
 from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig  # noqa: E402
 from linearnexus.models.presets import pure  # noqa: E402
+from linearnexus.models.stored import stored  # noqa: E402
 from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.step import init_state, train_step  # noqa: E402
@@ -53,7 +54,8 @@ def build(work: Work, side: str) -> Unit:
 
         return step
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + work.vocab_size)))
-    generator = Generator(state.model, CharTokenizer(letters), context_length=work.length + 1)
+    model = stored(state.model, work.weights)
+    generator = Generator(model, CharTokenizer(letters), context_length=work.length + 1)
     prompts, sampling = [letters[1]] * work.batch, SamplingConfig(temperature=0.8, top_k=50, top_p=0.95)
 
     def write() -> int:

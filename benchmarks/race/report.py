@@ -12,10 +12,11 @@ from benchmarks.race.works import WORKS, Work
 OURS = "LinearNexus"
 TEXT = """# LinearNexus against its peers
 
-Tokens a second on the same machine in the same minutes, in float32. Each side is a process of its own, and they work in
-turns; a ratio is the median over pairs of turns, with the lowest and the highest in brackets. Above 1, LinearNexus is
-ahead. `nanoGPT` is its model written plainly in PyTorch, with fused attention and fused AdamW, and is run as it is and
-through `torch.compile`; transformers and mamba.py are as installed (neither has kernels for a CPU).
+Tokens a second on the same machine in the same minutes, in float32 (where weights are int8, ours alone are). Each side
+is a process of its own, and they work in turns; a ratio is the median over pairs of turns, with the lowest and the
+highest in brackets. Above 1, LinearNexus is ahead. `nanoGPT` is its model written plainly in PyTorch, with fused
+attention and fused AdamW, and is run as it is and through `torch.compile`; transformers and mamba.py are as installed
+(neither has kernels for a CPU).
 
 Training is whole steps (forward, backward, clipping, AdamW), waiting for each loss. Generation samples with temperature
 0.8, top-k 50 and top-p 0.95 through the product's own `generate`. Memory is what the process held at most, beyond what
@@ -31,7 +32,8 @@ def flops(work: Work) -> float:
 
 def weight_bytes(work: Work) -> float:
     """Bytes of weights that a GPT reads for a token (its learned positions and embedding rows aside)."""
-    return 4 * (12 * work.n_layer * work.width**2 + work.vocab_size * work.width)
+    size = {"float32": 4, "bfloat16": 2, "int8": 1}[work.weights]
+    return size * (12 * work.n_layer * work.width**2 + work.vocab_size * work.width)
 
 
 def pairs(found: dict[str, Any], peer: str) -> list[float]:

@@ -6,6 +6,8 @@ Look first at: `Work`, `WORKS`.
 from dataclasses import dataclass
 from typing import Literal
 
+from linearnexus.models.config import Weights
+
 Architecture = Literal["gpt", "mamba", "mamba2"]
 
 
@@ -23,6 +25,7 @@ class Work:
     length: int
     vocab_size: int = 65
     peers: tuple[str, ...] = ("transformers",)
+    weights: Weights = "float32"  # of our side; the peers' stay float32
 
     @property
     def heads(self) -> int:
@@ -32,7 +35,8 @@ class Work:
     @property
     def name(self) -> str:
         size = f"{self.architecture} {self.n_layer} x {self.width}"
-        return f"{self.kind} {size}, {self.batch} x {self.length}"
+        kept = "" if self.weights == "float32" else f", {self.weights} weights"
+        return f"{self.kind} {size}, {self.batch} x {self.length}{kept}"
 
 
 NANOGPT = ("nanoGPT, eager", "nanoGPT, compiled", "transformers")
@@ -44,6 +48,7 @@ WORKS = (
     *(Work("training", "mamba", 4, 128, b, t, peers=("transformers", "mamba.py")) for b, t in ((12, 64), (4, 512))),
     *(Work("training", "mamba2", 4, 128, b, t) for b, t in ((12, 64), (4, 512))),
     *(Work("generation", "gpt", n, d, 1, 200 if d < 768 else 64, v) for n, d, v in GPT_SIZES),
+    Work("generation", "gpt", 12, 768, 1, 64, 50_257, weights="int8"),
     *(Work("generation", "gpt", n, d, 16, 200 if d < 768 else 32, v) for n, d, v in GPT_SIZES),
     *(Work("generation", a, 4, 128, batch, 200) for batch in (1, 16) for a in ("mamba", "mamba2")),
 )
