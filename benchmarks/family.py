@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,10 @@ def main() -> None:
     if options.results and options.results.exists():
         known = json.loads(options.results.read_text(encoding="utf-8"))
     jobs: dict[str, Callable[[], Any]] = {
-        **{f"training {length}": lambda length=length: training(length) for length in LENGTHS},
-        **{f"generation {position}": lambda position=position: generation(position) for position in POSITIONS},
-        **{f"first {name}": lambda name=name: compilation(name) for name in (*NANO, "gpt2-small")},
-        **{f"first gpt-nano {n} layers": lambda n=n: compilation("gpt-nano", n) for n in DEPTHS},
+        **{f"training {length}": partial(training, length) for length in LENGTHS},
+        **{f"generation {position}": partial(generation, position) for position in POSITIONS},
+        **{f"first {name}": partial(compilation, name) for name in (*NANO, "gpt2-small")},
+        **{f"first gpt-nano {n} layers": partial(compilation, "gpt-nano", n) for n in DEPTHS},
     }
     for job, function in jobs.items():
         if job not in known:

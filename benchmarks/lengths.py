@@ -26,6 +26,8 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from linearnexus.core.tokens import count_tokens  # noqa: E402
+from linearnexus.mixers.base import Context  # noqa: E402
 from linearnexus.models.presets import PRESETS, preset  # noqa: E402
 from linearnexus.ops import delta_rule, linear_attention, selective_scan  # noqa: E402
 from linearnexus.teaching.measure import context, least_seconds  # noqa: E402
@@ -104,7 +106,11 @@ def families() -> dict[str, dict[str, tuple[float, float, float, float]]]:
     k = q / jnp.linalg.norm(q, axis=-1, keepdims=True)
     one, many = jnp.log(array(batch, T, heads, 1, low=0.9)), jnp.log(array(batch, T, heads, size, low=0.9))
     S, beta = jnp.zeros((batch, heads, size, size)), array(batch, T, heads, low=0.0)
-    scan = (array(batch, T, channels), 0.1 * array(batch, T, channels, low=0.0), -array(n, channels, low=0.5))
+    scan: tuple[Any, ...] = (
+        array(batch, T, channels),
+        0.1 * array(batch, T, channels, low=0.0),
+        -array(n, channels, low=0.5),
+    )
     scan = (*scan, array(batch, T, n), 2 * array(batch, T, n), jnp.zeros((batch, n, channels)))
     subjects: dict[str, tuple[Any, tuple[Any, ...]]] = {
         f"selective_scan, E {channels}, N {n}": (selective_scan, scan),
@@ -129,7 +135,9 @@ def families() -> dict[str, dict[str, tuple[float, float, float, float]]]:
 
             for what, function in (("forward", forward), ("backward", backward)):
                 compiled = jax.jit(function).lower(inputs).compile()
-                memory[form, what] = compiled.memory_analysis().temp_size_in_bytes / 2**20
+                account = compiled.memory_analysis()
+                assert account is not None  # a CPU has one
+                memory[form, what] = account.temp_size_in_bytes / 2**20
                 runs[form, what] = functools.partial(compiled, inputs)
         seconds = least_seconds(runs, ROUNDS, SECONDS / ROUNDS)
         found[name] = {

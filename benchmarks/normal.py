@@ -9,6 +9,7 @@ import argparse
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from linearnexus import api
 from linearnexus.core.errors import UserError
@@ -36,7 +37,7 @@ def main() -> None:
         place = Path(folder)
         (place / "little.txt").write_text(text[:2048])
         (place / "shuffled.txt").write_text("".join(characters))
-        spoilt = {
+        spoilt: dict[str, dict[str, Any]] = {
             "as it should": {},
             "ten times the learning rate": {name: 10 * rate for name, rate in USUAL.items()},
             "2 KB of text": {"data": str(place / "little.txt")},

@@ -122,7 +122,8 @@ def kill(source: Path, folder: Path, tokenizer: str, shard_tokens: int, kills: i
     began = time.monotonic()
     assert start(source, folder / "alone", tokenizer, shard_tokens).wait() == 0
     seconds = time.monotonic() - began
-    draw, at = random.Random(seed), []
+    draw = random.Random(seed)
+    at: list[float] = []
     while len(at) < kills:
         process = start(source, folder / "killed", tokenizer, shard_tokens)
         end = time.monotonic() + draw.uniform(0.2, max(1.0, 2.2 * seconds / kills))

@@ -23,7 +23,7 @@ from linearnexus.generation.engine import Generation, Generator
 from linearnexus.generation.look import Inspection, inspect_prompt
 from linearnexus.lab.compare import Comparison, compare
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.stored import stored
+from linearnexus.models.stored import keeper, stored
 from linearnexus.posttraining.config import SFTConfig, tuned
 from linearnexus.posttraining.lora import describe
 from linearnexus.posttraining.peft import save as save_adapters
@@ -192,7 +192,9 @@ def load(
     checkpoints = folder / "checkpoints"
     good = checkpoint.chosen(checkpoints, checkpoint_step, tell)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = stored(whole(*read_weights(folder, good)), weights)
+    model = whole(*read_weights(folder, good, keeper(weights)))
+    if config.keeps_base:
+        model = stored(model, weights)
     return Run(folder, config, model, tokenizer, checkpoint.load_state(good)["step"])
 
 

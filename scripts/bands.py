@@ -11,6 +11,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,9 @@ def ending(name: str, seed: int) -> dict[str, float]:
     return {step: loss for end in ENDS[name] for step, loss in losses(name, seed, "cosine", end, [end]).items()}
 
 
-def losses(name: str, seed: int, schedule: str, steps: int, stops: list[int]) -> dict[str, float]:
+def losses(
+    name: str, seed: int, schedule: Literal["constant", "cosine"], steps: int, stops: list[int]
+) -> dict[str, float]:
     """The validation losses of one run at those steps."""
     config = dataclasses.replace(base_config(name), seed=seed, schedule=schedule, max_steps=steps)
     source = config.open_source()

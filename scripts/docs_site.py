@@ -23,8 +23,8 @@ LANGUAGES = {".py": "python", ".toml": "toml"}
 
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are not in docs/, and the pictures of the benchmarks."""
-    for page, path in PAGES.items():
-        files.append(File.generated(config, page, content=(ROOT / path).read_text(encoding="utf-8")))
+    for page, place in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / place).read_text(encoding="utf-8")))
     pages = [*ROOT.glob("docs/**/*.md"), *(ROOT / path for path in PAGES.values())]
     linked = {path for page in pages for path in _targets(page) if ROOT / "docs" not in path.parents}
     for path in sorted(linked - {ROOT / place for place in PAGES.values()}):

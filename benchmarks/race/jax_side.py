@@ -28,7 +28,14 @@ def model_config(work: Work) -> ModelConfig:
     if work.architecture == "gpt":
         block = BlockConfig(AttentionConfig(n_head=work.heads, rope_theta=None), MLPConfig())
         norm, positions = LayerNormConfig(bias=False), work.length + 1
-        return ModelConfig((block,), work.n_layer, work.width, work.vocab_size, norm, positions)
+        return ModelConfig(
+            pattern=(block,),
+            n_layer=work.n_layer,
+            hidden_size=work.width,
+            vocab_size=work.vocab_size,
+            norm=norm,
+            learned_positions=positions,
+        )
     mixer = MambaConfig() if work.architecture == "mamba" else Mamba2Config(state_size=64)
     return pure(mixer, work.n_layer, work.width, work.vocab_size)
 

@@ -1,6 +1,11 @@
-"""A trained model with its weights kept smaller than it computes with."""
+"""A trained model with its weights kept smaller than it computes with.
 
-from typing import Any, get_args
+Look first at: `stored`, `keeper`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +15,28 @@ from linearnexus.core.errors import unknown
 from linearnexus.core.int8 import Int8
 from linearnexus.core.module import roles
 from linearnexus.models.config import Weights
-from linearnexus.models.language_model import LanguageModel
+
+T = TypeVar("T")
+Keep = Callable[[Array, str], Any]  # what is kept of an array that has this role
 
 
-def stored(model: LanguageModel, weights: str) -> LanguageModel:
-    """The model with its matrices and tables as bfloat16 or int8; vectors (biases, norms, decays) stay as they are.
-    Raises UserError for another name."""
+def keeper(weights: str) -> Keep:
+    """Matrices and tables as bfloat16 or int8, vectors (biases, norms, decays) as they are. Raises UserError for
+    another name."""
     if weights not in get_args(Weights):
         raise unknown("kind of weights", weights, get_args(Weights))
-    if weights == "float32":
-        return model
+    return partial(_kept, weights)
 
-    def smaller(array: Array, role: str) -> Any:
-        if role == "vector":
-            return array
-        if weights == "bfloat16":
-            return array.astype(jnp.bfloat16)
-        return Int8.of(array, -2 if role == "matrix" else -1)
 
-    return jax.tree.map(smaller, model, roles(model))
+def stored(model: T, weights: str) -> T:
+    """The model with its weights kept so. Raises UserError."""
+    return jax.tree.map(keeper(weights), model, roles(model))
+
+
+def _kept(weights: str, array: Array, role: str) -> Any:
+    if weights == "float32" or role == "vector":
+        return array
+    return array.astype(jnp.bfloat16) if weights == "bfloat16" else _int8(array, -2 if role == "matrix" else -1)
+
+
+_int8 = jax.jit(Int8.of, static_argnums=1)

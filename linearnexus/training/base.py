@@ -15,6 +15,7 @@ import jax
 from linearnexus.core.errors import UserError
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stored import Keep
 from linearnexus.training import checkpoint, run_folder
 from linearnexus.training.step import init_state
 
@@ -48,10 +49,10 @@ def load(folder: Path, origin: dict[str, Any], config: ModelConfig) -> LanguageM
     return checkpoint.load_tree(path, like)
 
 
-def weights(folder: Path, good: Path) -> tuple[Any, LanguageModel | None]:
+def weights(folder: Path, good: Path, keep: Keep | None = None) -> tuple[Any, LanguageModel | None]:
     """What a checkpoint of a run holds, and the weights that the run keeps as they were, if any; `step.whole` makes the
-    model of both. Raises UserError."""
+    model of both. `keep`: see `checkpoint.load_tree`; for runs without such weights. Raises UserError."""
     config, info = run_folder.read_config(folder)
     kept = load(folder, info["from"], config.model) if config.keeps_base else None
     like = jax.eval_shape(lambda: init_state(config, kept)).model
-    return checkpoint.load_tree(good / checkpoint.MODEL, like), kept
+    return checkpoint.load_tree(good / checkpoint.MODEL, like, None if config.keeps_base else keep), kept

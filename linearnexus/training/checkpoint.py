@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.module import roles
 from linearnexus.core.paths import sync
 from linearnexus.core.tensor_file import DTYPES, TensorFile
 
@@ -141,13 +142,16 @@ def load_state(folder: Path) -> dict[str, Any]:
     return json.loads((folder / STATE).read_text())
 
 
-def load_tree(path: Path, like: T) -> T:
-    """The arrays of a safetensors file in the structure of `like` (arrays or shapes).
+def load_tree(path: Path, like: T, keep: Callable[[jax.Array, str], Any] | None = None) -> T:
+    """The arrays of a safetensors file in the structure of `like` (arrays or shapes). `keep`: what is made of each by
+    its role, one after another, so that memory never holds all that is in the file.
 
     Raises UserError, naming the first tensor that is missing, superfluous or of another shape or type.
     """
     file = open_tensors(path, like)
-    arrays = [jax.numpy.array(file.read(name)) for name in named(like)]
+    arrays: Iterable[Any] = (jax.numpy.array(file.read(name)) for name in named(like))
+    if keep is not None:
+        arrays = map(keep, arrays, jax.tree.leaves(roles(like)))
     return jax.tree_util.tree_unflatten(jax.tree.structure(like), arrays)
 
 
