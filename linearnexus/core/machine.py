@@ -5,6 +5,7 @@ Look first at: `prepare`.
 """
 
 import ctypes
+import os
 import sys
 import tempfile
 import warnings
@@ -12,23 +13,37 @@ from collections.abc import Callable
 
 from linearnexus.core.paths import cache_dir
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
-NEVER = 2**31 - 1
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX, NEVER = -1, -4, -8, -1  # glibc's malloc.h
+MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # Linux's mman.h; bytes
 
 
 def keep_heap() -> None:
     """Lets freed memory stay with the process (glibc only): one heap, never trimmed, and no mappings beside it. XLA
     frees its buffers after every step; given back to the system they are faulted in again, page by page (1.3 times the
-    step of gpt-nano, docs/log.md). To be called before JAX is imported."""
+    step of gpt-nano, docs/log.md). The heap asks for pages of 2 MiB in place of 4 KiB (1.02 to 1.08 times). To be
+    called before JAX is imported."""
     if sys.platform != "linux":
         return
+    libc = ctypes.CDLL(None)
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
+        libc.mallopt(M_ARENA_MAX, 1)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+    except AttributeError:  # another C library
         return
-    mallopt(M_ARENA_MAX, 1)
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, NEVER)
+    _ask_for_huge_pages(libc, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+
+
+def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
+    """Grows the heap by `size` bytes of addresses, which cost no memory until they are used, asks for huge pages there,
+    and leaves them to the heap."""
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    libc.free.argtypes = (ctypes.c_void_p,)
+    if place := libc.malloc(size):  # None: there is a limit on addresses
+        first = -(-place // HUGE_PAGE) * HUGE_PAGE
+        libc.madvise(first, (place + size - first) // HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE)
+        libc.free(place)
 
 
 def cache_compilations(tell: Callable[[str], None]) -> None:
