@@ -20,7 +20,8 @@ attention and fused AdamW, and is run as it is and through `torch.compile`; tran
 
 Training is whole steps (forward, backward, clipping, AdamW), waiting for each loss. Generation samples with temperature
 0.8, top-k 50 and top-p 0.95 through the product's own `generate`. Memory is what the process held at most, beyond what
-it held before the work; "first" is the first unit of work, compilation included, with empty caches.
+it held before the work; "first" is the first unit of work, compilation included, with empty caches. Wide brackets:
+other programs ran in some of the turns.
 """
 
 
