@@ -56,6 +56,8 @@ def main(arguments: list[str]) -> None:
         print(f"Talking with {run.folder}. Ctrl-C stops an answer; /help lists commands.")
     while (line := _line(person)) is not None:
         try:
+            if person and line.strip() in ("exit", "quit"):
+                return
             if line.startswith("/"):
                 if _command(line.strip(), chat):
                     return

@@ -10,7 +10,7 @@ from linearnexus.core.errors import UserError
 class SamplingConfig:
     """The filters apply in the order of the fields from the penalty, temperature first: see `sampling.filtered`."""
 
-    temperature: float = 0.8  # divides the scores: below 1 bolder, above 1 more even; 0: always the best token
+    temperature: float = 0.8  # divides the scores: below 1 safer, above 1 more daring; 0: always the best token
     top_k: int = 0  # only the k most probable tokens; 0: off
     top_p: float = 1.0  # only the most probable tokens that together hold this probability; 1: off
     min_p: float = 0.0  # only tokens at least this many times as probable as the best one; 0: off

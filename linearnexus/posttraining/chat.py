@@ -72,8 +72,11 @@ class Chat:
         while len(ids := self._ids(history)) > limit and len(history) > 1:
             history, dropped = history[2:], dropped + 1
         if dropped:
-            what = "turn does" if dropped == 1 else f"{dropped} turns do"
-            self.tell(f"The oldest {what} not fit in the context of {self.context:,} tokens any more: forgotten.")
+            what = "question and its answer are" if dropped == 1 else f"{dropped} questions and their answers are"
+            self.tell(
+                f"The oldest {what} forgotten: this model looks back over {self.context:,} tokens at most. Say again "
+                "what it should know, or begin anew with /reset."
+            )
         return history, ids
 
     def _ids(self, history: tuple[Message, ...]) -> list[int]:

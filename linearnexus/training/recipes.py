@@ -86,7 +86,7 @@ def begun(start: C, options: dict[str, Any], run: Path) -> C:
                 "architecture and tokenizer (only dropout may change); leave it out."
             )
     if not options.get("data"):
-        raise UserError(f"--data is missing; name what the model of {run} is to learn.")
+        raise UserError(f"--data is missing; name what the model of {run.name} is to learn.")
     config = with_options(start, options)
     if config.model.learned_positions != start.model.learned_positions:
         raise UserError(

@@ -85,7 +85,7 @@ def find(name: str | os.PathLike[str]) -> Path:
             f"There is no run {path}, and none in {RUNS}/ yet; make one with `linearnexus train`, or "
             f"take {STORYTELLER}, which comes with LinearNexus."
         )
-    raise unknown("run", path.name, [*known(), *PRETRAINED])
+    raise unknown("run", path.name, [*known(), "latest", *PRETRAINED])
 
 
 def known() -> list[str]:
