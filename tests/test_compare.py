@@ -121,7 +121,7 @@ def test_a_rate_that_diverges_is_told_and_not_tried_again(tmp_path: Path, monkey
     rates = (0.003, 1e4)
     told: list[str] = []
     found = api.compare(["attention"], learning_rates=rates, tell=told.append, **options)
-    assert [row["diverged"] for row in found.rows] == [False, True] and "diverged" in told[1]
+    assert [row["diverged"] for row in found.rows] == [False, True] and "diverged" in told[2]
     assert found.best[0].rows[0]["learning_rate"] == 0.003
     monkeypatch.setattr(loop, "train_step", None)
     assert api.compare(["attention"], learning_rates=rates, tell=told.append, **options).rows == found.rows

@@ -61,6 +61,8 @@ def compare(mixers: Sequence[str], *, tell: Callable[[str], None] = print, **opt
     settings, run = run_settings(options)
     plan, task = _plan(tuple(mixers), settings, run)
     folder = run_folder.RUNS / f"compare-{settings.name or re.sub(r'[^A-Za-z0-9.]+', '-', Path(run['data']).name)}"
+    length = f" of {plan[0].max_steps:,} steps" if plan[0].max_steps else ""
+    tell(f"{len(plan)} runs{length} on {run['data']}; a line when each has ended.")
     rows: list[dict[str, Any]] = []
     for number, config in enumerate(plan, 1):
         place = folder / _run_name(config)

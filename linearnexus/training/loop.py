@@ -228,7 +228,7 @@ class _Loop:
         )
         length = f"{self.total:,} steps" if self.total else f"about {config.max_minutes:g} minutes"
         say(
-            f"{length} of {config.tokens_per_step:,} tokens, {config.optimizer}, learning rate {config.rate:g}; "
+            f"{length}, {config.tokens_per_step:,} tokens a step, {config.optimizer}, learning rate {config.rate:g}; "
             f"run folder {self.folder}"
         )
         say(
@@ -355,7 +355,7 @@ class _Loop:
             say(f"Stopped at step {done:,}, saved. Go on with: linearnexus train --resume {self.folder}")
         elif self.best is not None:
             loss, step = self.best
-            say(f"Done. Best validation loss {loss:.3f} at step {step:,}, after guessing's {self._guessing:.3f}.")
+            say(f"Done. Best validation loss {loss:.3f} at step {step:,} (guessing: {self._guessing:.3f}).")
             if verdict := standing(self.folder):
                 say(verdict.words)
             if self.accuracy is not None:
