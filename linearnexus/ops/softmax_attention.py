@@ -26,7 +26,7 @@ BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of
 MIN_BLOCK = 64
 LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
 BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
-EXTEND_BLOCK = 256  # queries of a block that looks at a cache
+EXTEND_BLOCK = 32  # queries of a block that looks at a cache: their scores stay in the processor's cache (docs/log.md)
 
 
 @module
