@@ -579,7 +579,7 @@ MISTAKES = (
     Mistake(
         "Weights to begin with, and no text",
         "train --from tiny",
-        ("--data is missing", "runs/tiny"),
+        ("--data is missing", "the model of tiny"),
         on_run=True,
     ),
     Mistake(
