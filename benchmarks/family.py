@@ -36,6 +36,7 @@ from linearnexus.generation.engine import Progress, decode, fresh  # noqa: E402
 from linearnexus.generation.sampling import settings  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
 from linearnexus.models.presets import PRESETS, override, preset  # noqa: E402
+from linearnexus.teaching.measure import least_seconds  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.step import init_state, train_step  # noqa: E402
 
@@ -65,27 +66,10 @@ def stepper(config: TrainConfig) -> Callable[[], None]:
     return step
 
 
-def turns(functions: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """The least seconds of each, measured in turns."""
-    found = dict.fromkeys(functions, float("inf"))
-    for function in functions.values():
-        function()
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            end = time.perf_counter() + SECONDS / ROUNDS
-            while True:
-                begin = time.perf_counter()
-                function()
-                found[name] = min(found[name], time.perf_counter() - begin)
-                if time.perf_counter() > end:
-                    break
-    return found
-
-
 def training(length: int) -> dict[str, float]:
     """Tokens a second of every small preset."""
     steps = {name: stepper(training_config(name, TOKENS // length, length)) for name in NANO}
-    return {name: TOKENS / seconds for name, seconds in turns(steps).items()}
+    return {name: TOKENS / seconds for name, seconds in least_seconds(steps, ROUNDS, SECONDS / ROUNDS).items()}
 
 
 def generation(position: int) -> dict[str, float]:
@@ -110,7 +94,8 @@ def generation(position: int) -> dict[str, float]:
 
         return write
 
-    return {name: STEPS / seconds for name, seconds in turns({name: writer(name) for name in NANO}).items()}
+    writers = {name: writer(name) for name in NANO}
+    return {name: STEPS / seconds for name, seconds in least_seconds(writers, ROUNDS, SECONDS / ROUNDS).items()}
 
 
 def first_step(name: str, n_layer: int | None) -> float:

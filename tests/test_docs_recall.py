@@ -1,6 +1,7 @@
 """docs/recall.md works as written, a few steps long."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def test_the_commands_and_the_program(
         main([*words, *SMALL, *(["--n-layer", "1", "--hidden-size", "32"] if words[0] == "train" else [])])
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert "max_steps=20" in program
-    exec(compile(program.replace("max_steps=20", "max_steps=2, batch_size=2, eval_batches=1"), "recall.md", "exec"), {})
+    (tmp_path / "program.py").write_text(program.replace("max_steps=20", "max_steps=2, batch_size=2, eval_batches=1"))
+    runpy.run_path("program.py")
     printed = capsys.readouterr().out
     assert "Of the answers" in printed and printed.count("deltanet") >= 2 and printed.count("mamba2") >= 2
 

@@ -73,7 +73,8 @@ def run(model: LanguageModel, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches an option that is not handed on, and int8 that harms a real model: its loss rises by less than 1%."""
+    """Catches int8 that is not handed on, or harms a real model: its loss changes by less than 1%. The model's own
+    weights are bfloat16's, which therefore change nothing."""
     monkeypatch.chdir(tmp_path)
     text = tmp_path / "text.txt"
     text.write_text("Once upon a time there was a princess called Nora. She lived in a castle. " * 8)
@@ -81,8 +82,8 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, mo
     for weights in ("float32", "bfloat16", "int8"):
         main(["eval", "storyteller", str(text), "--weights", weights])
         losses[weights] = float(capsys.readouterr().out.split("loss")[1].split()[0])
-    assert len(set(losses.values())) == 3 - (losses["bfloat16"] == losses["float32"])
-    assert abs(losses["int8"] / losses["float32"] - 1) < 0.01
+    assert losses["bfloat16"] == losses["float32"]
+    assert 0 < abs(losses["int8"] / losses["float32"] - 1) < 0.01
     main(["generate", "storyteller", "Once upon a time", "--weights", "int8", "--max-tokens", "4"])
     assert capsys.readouterr().out.startswith("Once upon a time there was a")
     with pytest.raises(UserError, match="no kind of weights named 'int9'; did you mean 'int8'"):

@@ -29,6 +29,7 @@ from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.module import roles
 from linearnexus.core.paths import sync
 from linearnexus.core.tensor_file import DTYPES, TensorFile
+from linearnexus.models.stored import Keep
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -142,7 +143,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     return json.loads((folder / STATE).read_text())
 
 
-def load_tree(path: Path, like: T, keep: Callable[[jax.Array, str], Any] | None = None) -> T:
+def load_tree(path: Path, like: T, keep: Keep | None = None) -> T:
     """The arrays of a safetensors file in the structure of `like` (arrays or shapes). `keep`: what is made of each by
     its role, one after another, so that memory never holds all that is in the file.
 
