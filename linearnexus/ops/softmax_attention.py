@@ -26,7 +26,9 @@ BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of
 MIN_BLOCK = 64
 LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
 BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
-EXTEND_BLOCK = 32  # queries of a block that looks at a cache: their scores stay in the processor's cache (docs/log.md)
+EXTEND_BLOCKS = 4  # of a prompt, by turns: each is a loop of its own to be compiled
+MIN_EXTEND = 512
+EXTEND_BLOCK = 32  # queries of a turn of such a loop: their scores stay in the processor's cache (docs/log.md)
 
 
 @module
@@ -168,9 +170,9 @@ def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, Non
 _by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
 
 
-def _blocks(t: int) -> list[tuple[int, int]]:
+def _blocks(t: int, blocks: int = BLOCKS, least: int = MIN_BLOCK) -> list[tuple[int, int]]:
     """Where each block of queries starts and ends."""
-    block = max(MIN_BLOCK, -(-t // BLOCKS))
+    block = max(least, -(-t // blocks))
     return [(start, min(start + block, t)) for start in range(0, t, block)]
 
 
@@ -204,21 +206,42 @@ def extend_attention(
     t = q.shape[1]
     if window is not None and t > 2 * max(window, MIN_BLOCK):
         return _banded(q, k, v, cache, tokens, window), cache.write(k, v, tokens)
-    window = cache.slots if window is None else min(window, cache.slots)
-    low, high = _range(tokens, window, slice(None))
-    index = jnp.concatenate([cache.index(tokens.index[:, 0]), _key_index(tokens, slice(None))], axis=1)
-    keys = jnp.concatenate([cache.k, _heads_first(k).astype(cache.k.dtype)], axis=2)
-    values = jnp.concatenate([cache.values, _heads_first(v).astype(cache.values.dtype)], axis=2)
+    low, high = _range(tokens, cache.slots if window is None else min(window, cache.slots), slice(None))
+    own, k_own, v_own = _key_index(tokens, slice(None)), _heads_first(k), _heads_first(v)
+    k_own, v_own = k_own.astype(cache.k.dtype), v_own.astype(cache.values.dtype)
+
+    def over_cache() -> Array:
+        keys, values = jnp.concatenate([cache.k, k_own], axis=2), jnp.concatenate([cache.values, v_own], axis=2)
+        index = jnp.concatenate([cache.index(tokens.index[:, 0]), own], axis=1)
+        return _few_at_once(q, keys, values, low, high, index)
+
+    def over_themselves() -> Array:
+        y = []
+        for start, end in _blocks(t, EXTEND_BLOCKS, MIN_EXTEND):
+            part, before = slice(start, end), slice(0, end)
+            keys, values, index = k_own[:, :, before], v_own[:, :, before], own[:, before]
+            y.append(_few_at_once(q[:, part], keys, values, low[:, part], high[:, part], index))
+        return jnp.concatenate(y, axis=1)
+
+    if t <= EXTEND_BLOCK:
+        y = over_cache()
+    else:  # an empty cache, as before a prompt, is half of the keys or more: it is not looked at
+        y = jax.lax.cond(jnp.any(tokens.index[:, 0] > 0), over_cache, over_themselves)
+    return y, cache.write(k, v, tokens)
+
+
+def _few_at_once(q: Array, k: Array, v: Array, low: Array, high: Array, index: Array) -> Array:
+    """`attend` by EXTEND_BLOCK queries, each to the keys with low <= index < high."""
 
     def some(part: tuple[Array, Array, Array]) -> Array:
         q, low, high = part
-        return attend(q, keys, values, _visible(low, high, index))
+        return attend(q, k, v, _visible(low, high, index))
 
+    b, t = q.shape[:2]
     if t <= EXTEND_BLOCK:
-        return some((q, low, high)), cache.write(k, v, tokens)
-    blocks = jax.tree.map(_split, (q, low, high))
-    y = jax.lax.map(jax.checkpoint(some), blocks)  # [blocks, B, EXTEND_BLOCK, H, V]
-    return jnp.moveaxis(y, 0, 1).reshape(q.shape[0], -1, *y.shape[3:])[:, :t], cache.write(k, v, tokens)
+        return some((q, low, high))
+    y = jax.lax.map(jax.checkpoint(some), jax.tree.map(_split, (q, low, high)))
+    return jnp.moveaxis(y, 0, 1).reshape(b, -1, *y.shape[3:])[:, :t]  # y is [blocks, B, EXTEND_BLOCK, H, V]
 
 
 def _banded(

@@ -22,7 +22,7 @@ from linearnexus.teaching.plots import curves
 
 LENGTHS = (128, 512, 2048, 4096, 8192)
 DOUBLING = 2048  # from here on, what a doubling costs is told
-WIDTH, ROUNDS = 128, 4
+WIDTH, ROUNDS = 128, 12
 SUBJECTS: dict[str, MixerConfig] = {"attention": AttentionConfig(), "Mamba": MambaConfig()}
 
 
