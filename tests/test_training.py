@@ -625,6 +625,13 @@ def test_max_minutes_ends_a_run_too_slow_to_be_measured(tmp_path: Path, monkeypa
     assert checkpoint.steps(run.folder / "checkpoints")[-1] == last_step(run)
 
 
+def test_a_run_is_looked_at_ten_times(tmp_path: Path) -> None:
+    """Catches an evaluation just before the last one, with the same sample."""
+    run = train(config("gpt", text_file(tmp_path), max_steps=21, sample_tokens=0, eval_batches=1), tmp_path / "run")
+    steps = [row["step"] for row in run.metrics() if "validation_loss" in row]
+    assert steps == [0, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21]
+
+
 @pytest.mark.parametrize("options", [{"eval_interval": 3}, {"eval_interval": 1}, {"log_interval": 1}], ids=str)
 def test_a_run_that_diverges_stops(tmp_path: Path, options: dict[str, Any]) -> None:
     """Catches NaN in a checkpoint or in the metrics, a run that goes on to its end, and a checkpoint that the sentence

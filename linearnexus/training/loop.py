@@ -261,7 +261,7 @@ class _Loop:
                 self.total = self.progress.total = done
             if done % config.log_interval == 0 or done == self.total:
                 self._row(done, rate)
-            if self.total is not None and (done % self._eval_interval == 0 or done == self.total):
+            if self._is_evaluated(done):
                 self._refuse_divergence(done, state.model)
                 self._evaluate_and_save(state, done)
         if done not in checkpoint.steps(self.folder / "checkpoints"):
@@ -411,6 +411,10 @@ class _Loop:
     def _guessing(self) -> float:
         return math.log(self.tokenizer.vocab_size)
 
-    @property
-    def _eval_interval(self) -> int:
-        return self.config.eval_interval or max(1, (self.total or 0) // 10)
+    def _is_evaluated(self, done: int) -> bool:
+        """After the last step, and every eval_interval, or at each tenth of the run."""
+        if self.total is None:
+            return False
+        if self.config.eval_interval is not None:
+            return done % self.config.eval_interval == 0 or done == self.total
+        return done * 10 // self.total > (done - 1) * 10 // self.total
