@@ -11,7 +11,7 @@ import pytest
 from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.lab.models import models
-from linearnexus.lab.report import best_of, cells
+from linearnexus.lab.report import best_of, cells, markdown
 from linearnexus.lab.settings import CompareSettings
 from linearnexus.models.costs import costs
 from linearnexus.training import loop
@@ -58,6 +58,14 @@ def test_the_best_rate_has_the_lowest_mean_loss_over_seeds() -> None:
     heads, lines = cells([a, b])
     assert dict(zip(heads, lines[0], strict=True))["right"] == "65.0% (60.0% to 70.0%)"
     assert dict(zip(heads, lines[1], strict=True))["rate"] == "0.1*"
+
+
+def test_a_text_has_no_right_answers() -> None:
+    """Catches an empty column."""
+    asked = [{**result("a", 0.1, seed, 0.5), "steps": 4, "seconds": 1.0} for seed in (0, 1)]
+    for rows, right in ((asked, True), ([{**row, "accuracy": None} for row in asked], False)):
+        tables = [line for line in markdown("stories", best_of(rows), rows).splitlines() if line.startswith("| model")]
+        assert [" right " in line for line in tables] == [right, right]
 
 
 def test_the_command_line_end_to_end(tmp_path: Path, run_cli: Any) -> None:

@@ -122,12 +122,22 @@ def test_the_page_says_what_was_trained_and_how_it_went(tmp_path: Path) -> None:
     assert "First 4.20 perplexity 67 before training" in text
     assert "Last 1.60 perplexity 5.0 after 400 steps" in text
     assert "Best 1.40 perplexity 4.1 after 300 steps" in text
-    assert "as between 67 equally likely ones. After 400 steps: as between 5.0 ." in text
+    assert (
+        "as unsure as between 67 equally likely characters. After 400 steps: as unsure as between 5.0 equally" in text
+    )
     assert "guessing among 65 characters: 4.17" in text
     assert "best: 1.40 at step 300" in text
     assert "Overfitting since step 300" in text  # validation rose by 0.2 while training fell
     assert text.index("qzx") < text.index("Once upon a time")
     assert '"hidden_size": 128' in text  # the whole config
+
+
+def test_a_model_that_is_worse_than_guessing(tmp_path: Path) -> None:
+    """Catches "as between 11,818 equally likely characters", of 65."""
+    rows = [{"step": 0, "validation_loss": math.log(11_818)}, {"step": 100, "validation_loss": math.log(65)}]
+    text = " ".join(read_page(make_run(tmp_path, rows)).text.split())
+    assert "the model was worse than blind guessing among all 65 characters: sure, and wrong." in text
+    assert "After 100 steps: as unsure as between 65 equally likely characters. " in text
 
 
 def test_the_page_needs_no_network_and_no_script(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from linearnexus.models.presets import preset
 from linearnexus.teaching import attention, cache, complexity, generate, hybrid, mamba, picture, runs, sampling, size
 from linearnexus.teaching import tokens as cutting
 from linearnexus.teaching import training as teaching_training
-from linearnexus.teaching.topics import TOPICS
+from linearnexus.teaching.topics import ALSO, TOPICS
 from linearnexus.tokenizers import CharTokenizer
 from linearnexus.training import run_folder
 from linearnexus.training.run_folder import STORYTELLER
@@ -330,6 +330,15 @@ def test_without_a_topic_the_list(capsys) -> None:
     main(["explain"])
     told = capsys.readouterr().out
     assert re.findall(r"^(\w+)  +\w", told, re.MULTILINE) == list(TOPICS)
+
+
+@pytest.mark.parametrize("word", ["bpe", "BPE", "vocabulary"])
+def test_a_word_of_the_glossary_is_a_topic_too(word: str, capsys) -> None:
+    main(["explain", "tokens", "abc"])
+    told = capsys.readouterr().out
+    main(["explain", word, "abc"])
+    assert capsys.readouterr().out == told
+    assert set(ALSO.values()) == set(TOPICS) - {"generate"} and not set(ALSO) & set(TOPICS)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ same command again goes on where a comparison was stopped."""
 
 @dataclass(frozen=True)
 class Options:
-    mixer: tyro.conf.Positional[tuple[str, ...]]  # presets, or patterns of mixers
+    mixer: tyro.conf.Positional[tuple[str, ...]]  # presets, or patterns of mixers: one or more
     compare: CompareSettings = CompareSettings()
     run: TrainSettings = DEFAULTS
 

@@ -5,6 +5,7 @@ linearnexus explain attention "Once upon a time there was a dog. It" --save atte
 linearnexus explain size gpt2-medium
 """
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from linearnexus.cli.main import warn
 from linearnexus.cli.parse import parse
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.machine import prepare
-from linearnexus.teaching.topics import TOPICS
+from linearnexus.teaching.topics import ALSO, TOPICS
 
 if TYPE_CHECKING:
     from linearnexus.teaching.explanation import Explanation
@@ -46,8 +47,10 @@ def main(arguments: list[str]) -> None:
         console.print(listed)
         console.print("\nIn the order of the guide, docs/concepts.md. Try: linearnexus explain tokens")
         return
+    word = options.topic.lower().replace(" ", "-").replace("_", "-")
+    options = dataclasses.replace(options, topic=ALSO.get(word, word))
     if options.topic not in TOPICS:
-        raise unknown("topic", options.topic, TOPICS)
+        raise unknown("topic", word, TOPICS)
     if options.save is not None:
         from linearnexus.teaching import picture
 

@@ -33,13 +33,38 @@ def parse(cls: type[T], arguments: list[str], verb: str, description: str, **def
                 prog=f"linearnexus {verb}",
                 description=description,
                 **default,
-                config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
+                registry=REGISTRY,
+                config=(
+                    tyro.conf.FlagConversionOff,
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.PositionalMetavarFromFieldName,
+                ),
             )
     except SystemExit as end:
         if end.code:
             _explain(cls, arguments, verb)
         sys.stderr.write(told.getvalue())
         raise
+
+
+REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _optional(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """`str | None` is STR in --help, not {None}|STR."""
+    kinds = [kind for kind in typing.get_args(info.type) if kind is not type(None)]
+    if len(kinds) != 1 or len(typing.get_args(info.type)) != 2:
+        return None
+    spec = REGISTRY.get_primitive_spec(tyro.constructors.PrimitiveTypeInfo.make(kinds[0], set()))
+    if not isinstance(spec, tyro.constructors.PrimitiveConstructorSpec) or spec.nargs != 1 or spec.choices:
+        return None
+    return dataclasses.replace(
+        spec,
+        instance_from_str=lambda words: None if words == ["None"] else spec.instance_from_str(words),
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: ["None"] if value is None else spec.str_from_instance(value),
+    )
 
 
 def changed(value: Any, usual: Any) -> dict[str, Any]:

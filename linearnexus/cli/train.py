@@ -32,7 +32,7 @@ Presets: {", ".join(PRESETS)}. `linearnexus info PRESET` tells what one is made 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The architecture; what is left out stays as the preset has it."""
+    """What is left out stays as the preset has it."""
 
     pattern: str | None = None  # sequence mixers, layer after layer: "3*mamba2,1*attention(window=64)"
     n_layer: int | None = None  # depth: number of blocks

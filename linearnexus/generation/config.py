@@ -7,8 +7,8 @@ from linearnexus.core.errors import UserError
 
 
 @config("sampling")
-class SamplingConfig:
-    """The filters apply in the order of the fields from the penalty, temperature first: see `sampling.filtered`."""
+class SamplingConfig:  # --help prints the docstring and the comments
+    """How the next token is drawn: the repetition penalty applies first, then the others in this order."""
 
     temperature: float = 0.8  # divides the scores: below 1 safer, above 1 more daring; 0: always the best token
     top_k: int = 0  # only the k most probable tokens; 0: off

@@ -98,13 +98,14 @@ def markdown(data: str, best: Sequence[Best], rows: Sequence[Row]) -> str:
     """results.md: the table, and below it every run."""
     heads, lines = cells(best)
     text = [f"# {data}", "", *_markdown_table(heads, lines), "", *([EDGE, ""] if any(b.at_edge for b in best) else [])]
-    heads = ["model", "rate", "seed", "steps", "seconds", "loss", "right"]
+    asks = all(row["accuracy"] is not None for row in rows)
+    heads = ["model", "rate", "seed", "steps", "seconds", "loss", *(["right"] if asks else [])]
     every = []
     for row in rows:
-        right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+        right = [f"{row['accuracy']:.1%}"] if asks else []
         loss = "diverged" if row["diverged"] else f"{row['loss']:.3f}"
         numbers = (f"{row['learning_rate']:g}", str(row["seed"]), f"{row['steps']:,}", f"{row['seconds']:.0f}")
-        every.append([row["mixer"], *numbers, loss, right])
+        every.append([row["mixer"], *numbers, loss, *right])
     return "\n".join([*text, "Every run:", "", *_markdown_table(heads, every), ""])
 
 

@@ -14,8 +14,8 @@ from linearnexus.training.config import TrainSettings
 
 
 @dataclass(frozen=True)
-class CompareSettings:
-    """Everything but the settings of a run. The comments are what the command line says of each option."""
+class CompareSettings:  # --help prints the docstring and the comments
+    """What is compared, and how often each model is trained."""
 
     n_layer: int = 2  # blocks of a model that is given as mixers (a longer pattern: as many as it has)
     hidden_size: int = 64  # its width

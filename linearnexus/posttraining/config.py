@@ -20,8 +20,8 @@ WIDTH = 128
 
 
 @dataclass(frozen=True)
-class SFTSettings:
-    """What fine-tuning has beside the settings of any run. The comments are what the command line says."""
+class SFTSettings:  # --help prints the docstring and the comments
+    """What of the model is trained, and how conversations become rows."""
 
     # lora: thin matrices beside the weights; dora: with a length for each output; full: all weights
     method: Method = "lora"

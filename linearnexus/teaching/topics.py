@@ -88,3 +88,16 @@ TOPICS: dict[str, Topic] = {
         "gpt2-small",
     ),
 }
+ALSO = {  # a word of the glossary -> the topic that shows it
+    **dict.fromkeys(("temperature", "top-k", "top-p", "greedy", "nucleus"), "sampling"),
+    **dict.fromkeys(("bpe", "word", "character", "tokenizer", "token", "vocabulary"), "tokens"),
+    **dict.fromkeys(
+        ("mask", "causal", "causal-mask", "self-attention", "head", "heads", "gpt", "transformer"), "attention"
+    ),
+    **dict.fromkeys(("state", "ssm", "mamba2"), "mamba"),
+    **dict.fromkeys(("loss", "target", "perplexity"), "training"),
+    **dict.fromkeys(("kv-cache", "inference"), "cache"),
+    **dict.fromkeys(("parameters", "embedding", "embeddings"), "size"),
+    **dict.fromkeys(("memory", "speed", "quadratic"), "complexity"),
+    "jamba": "hybrid",
+}

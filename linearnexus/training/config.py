@@ -25,8 +25,8 @@ LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3,
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Everything but the model. The comments are what the command line says of each option."""
+class TrainSettings:  # --help prints the docstring and the comments
+    """The data, the length of the run, the optimizer, and how often it is looked at."""
 
     # a corpus, a text file, a folder, a glob; or prepared folders: tokens, or a:0.7,b:0.3; or a task: recall:pairs=8,
     # copying, induction, parity, s5

@@ -40,7 +40,7 @@ def write_report(run: Path) -> Path:
         style=STYLE,
         run=escape(run.resolve().name),
         title=escape(f"{config.get('preset', 'A model')}, trained on {Path(data).name or data}"),
-        story=_story(config, rows, measured, unit),
+        story=_story(config, rows, measured, vocab_size, unit),
         kind="Validation loss" if validation else "Training loss",
         tiles=_tiles(measured),
         broad=curve_svg(rows, vocab_size, "Loss curve", unit=unit, band=edges),
@@ -118,19 +118,24 @@ def _choices(loss: float) -> str:
     return "over a million" if loss > math.log(1e6) else f"{math.exp(loss):,.{1 if loss < 3 else 0}f}"
 
 
+def _unsure(loss: float, vocab_size: int | None, unit: str) -> str:
+    if vocab_size and loss > 1.1 * math.log(vocab_size):
+        return f"<b>worse than blind guessing</b> among all {vocab_size:,} {unit}s: sure, and wrong"
+    return f"as unsure as between <b>{_choices(loss)}</b> equally likely {unit}s"
+
+
 def _when(step: int) -> str:
     return f"After {step:,} steps" if step else "Before training"
 
 
-def _story(config: Row, rows: Sequence[Row], measured: Points, unit: str) -> str:
+def _story(config: Row, rows: Sequence[Row], measured: Points, vocab_size: int | None, unit: str) -> str:
     """Where the loss began and ended, how the run stands, and what to try next."""
     said = [] if measured else ["Nothing is measured yet. When training has run for a while, write this report again."]
     if measured:
         (first, before), (final, after) = measured[0], measured[-1]
-        said.append(f"{_when(first)}, the model was as unsure about the next {unit}")
-        said.append(f"as between <b>{_choices(before)}</b> equally likely ones.")
+        said.append(f"{_when(first)}, the model was {_unsure(before, vocab_size, unit)}.")
         if final > first:
-            said.append(f"{_when(final)}: as between <b>{_choices(after)}</b>.")
+            said.append(f"{_when(final)}: {_unsure(after, vocab_size, unit)}.")
     if answers := finite(points(rows, "validation_accuracy")):
         said.append(f"<b>{answers[-1][1]:.1%} of the answers</b> are right, {answers[0][1]:.1%} at the beginning.")
     broken = [step for key in ("loss", "validation_loss") for step, loss in points(rows, key) if math.isnan(loss)]
