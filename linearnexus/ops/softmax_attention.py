@@ -26,9 +26,9 @@ BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of
 MIN_BLOCK = 64
 LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
 BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
-EXTEND_BLOCKS = 4  # of a prompt, by turns: each is a loop of its own to be compiled
-MIN_EXTEND = 512
-EXTEND_BLOCK = 32  # queries of a turn of such a loop: their scores stay in the processor's cache (docs/log.md)
+EXTEND_BLOCKS = 4  # of a prompt: each is a loop of its own, to be compiled, and reads the keys up to its own end
+MIN_EXTEND = 512  # queries of such a block
+EXTEND_BLOCK = 32  # queries at once: their scores stay in the processor's cache (docs/log.md)
 
 
 @module
@@ -231,7 +231,7 @@ def extend_attention(
 
 
 def _few_at_once(q: Array, k: Array, v: Array, low: Array, high: Array, index: Array) -> Array:
-    """`attend` by EXTEND_BLOCK queries, each to the keys with low <= index < high."""
+    """`attend` by EXTEND_BLOCK queries, each to the keys with low <= index <= high."""
 
     def some(part: tuple[Array, Array, Array]) -> Array:
         q, low, high = part
