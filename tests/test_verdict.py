@@ -17,7 +17,7 @@ from linearnexus.training.report import read_metrics, standing, write_report
 from linearnexus.training.source import open_source
 from linearnexus.training.verdict import BANDS, Band, Usual, find_band, judge, make_band, recipe
 
-BAND = Band((Usual(0, 4.2, 4.3, 4.3), Usual(100, 2.0, 2.1, 2.2), Usual(200, 1.0, 1.1, 1.5)), seeds=5)
+BAND = Band((Usual(0, 4.2, 4.3, 4.3), Usual(100, 2.0, 2.1, 2.2), Usual(200, 1.0, 1.1, 1.5)), seeds=5, ended=(200,))
 RUN = {"optimizer": "adamw", "learning_rate": 3e-3, "info": {"frequencies_loss": 2.9}}
 
 
@@ -39,7 +39,7 @@ def test_between_two_steps_a_band_is_interpolated() -> None:
 def test_a_band_lies_between_runs_that_end_and_runs_that_go_on() -> None:
     going_on = {"0": [4.2, 4.3], "50": [3.0, 3.1], "100": [2.0, 2.2], "200": [1.5, 1.4], "400": [1.2, 1.3]}
     band = make_band({"going_on": going_on, "ending": {"100": [1.8, 1.9], "400": [0.9, 0.8]}})
-    assert band.seeds == 2
+    assert band.seeds == 2 and band.ended == (100, 400)
     assert band.at(0) == (0, 4.2, 4.3, 4.3) and band.at(50) == (50, 3.0, 3.1, 3.1)  # nothing has ended so early
     assert band.at(100) == (100, 1.8, 1.9, 2.2) and band.at(400) == (400, 0.8, 0.9, 1.3)
     assert band.at(200) == pytest.approx((200, 1.3, 1.4, 1.5))  # a doubling of two
@@ -79,6 +79,10 @@ def test_a_run_whose_rate_has_come_down_is_compared_with_runs_that_ended(monkeyp
     good, bad = (judge(RUN, rows({0: 4.2, 200: loss}, 1.2, rate=0.01)) for loss in (1.1, 1.2))
     assert good is not None and good.name == "on track" and "ended with 1.00 to 1.10" in good.words
     assert bad is not None and bad.name == "behind"
+    between = judge(RUN, rows({0: 4.2, 150: 1.5}, 1.5, rate=0.01))  # no run was ended there
+    assert (
+        between is not None and "1.60 or less is usual, as far as 5 runs of this recipe of 200 steps" in between.words
+    )
     high = judge({**RUN, "learning_rate": 3e-2}, rows({0: 4.2, 200: 1.2}, 1.2, rate=0.01))
     assert high is not None and high.name == "rate too high"
     longer = judge(RUN, rows({0: 4.2, 5000: 0.7}, 0.7, rate=0.01))

@@ -97,8 +97,8 @@ def table(best: Sequence[Best]) -> str:
 def markdown(data: str, best: Sequence[Best], rows: Sequence[Row]) -> str:
     """results.md: the table, and below it every run."""
     heads, lines = cells(best)
+    asks = "right" in heads
     text = [f"# {data}", "", *_markdown_table(heads, lines), "", *([EDGE, ""] if any(b.at_edge for b in best) else [])]
-    asks = all(row["accuracy"] is not None for row in rows)
     heads = ["model", "rate", "seed", "steps", "seconds", "loss", *(["right"] if asks else [])]
     every = []
     for row in rows:

@@ -2,7 +2,8 @@
 
 The recipes that come with the package have a band: the validation losses of five seeds (bands.json, measured by
 scripts/bands.py), between runs that end at a step, their rate lowered to zero, and runs that go on at the full rate.
-A longer run lies between the two, so a run of any length can be compared.
+A longer run lies between the two, so a run of any length can be compared. Runs were ended after two lengths only: what
+one of another length ends with is estimated, on the high side, and the words say so.
 
 Look first at: `judge`, `Band`.
 """
@@ -51,6 +52,7 @@ class Band:
 
     edges: tuple[Usual, ...]
     seeds: int
+    ended: tuple[int, ...]  # the steps after which runs really ended
 
     def at(self, step: int) -> Usual:
         """The usual losses after so many steps; beyond the last one, that one's."""
@@ -102,7 +104,7 @@ def make_band(entry: Mapping[str, Any]) -> Band:
         share = math.log(step / before) / math.log(after / before) if 0 < before < after else 1.0
         least, most = ((1 - share) * extreme(left_losses) + share * extreme(right_losses) for extreme in (min, max))
         edges.append(Usual(step, least, most, max(on[step])))
-    return Band(tuple(edges), len(next(iter(entry["ending"].values()))))
+    return Band(tuple(edges), len(next(iter(entry["ending"].values()))), tuple(sorted(ended)))
 
 
 def judge(config: Mapping[str, Any], rows: Sequence[Row]) -> Verdict | None:
@@ -149,8 +151,11 @@ def _not_learning(last: float, frequencies: float, times: float, known: bool) ->
 def _in_band(step: int, last: float, band: Band, times: float, ended: bool) -> Verdict:
     usual, runs = band.at(step), f"{band.seeds} runs of this recipe"
     after = f"after {usual.step:,} steps"
-    if ended:
+    if ended and usual.step in band.ended:
         most, said = usual.most, f"{after}, {runs} ended with {usual.least:.2f} to {usual.most:.2f}"
+    elif ended:
+        most, lengths = usual.most, " and ".join(f"{step:,}" for step in band.ended)
+        said = f"{after}, {most:.2f} or less is usual, as far as {runs} of {lengths} steps each can tell"
     else:
         most, said = usual.going_on, f"{after}, {runs} were at {usual.going_on:.2f} or less"
     if last <= most * (1 + MARGIN):
