@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from linearnexus.training.step import compiled_for, init_state, train_step
 from linearnexus.training.validation import validate
 from linearnexus.training.verdict import BANDS, recipe
 
-ENDS = {"gpt-nano": (300, 1200), "mamba-nano": (150, 600), "jamba-nano": (150, 600)}  # steps
+ENDS = {"gpt-nano": (300, 600, 1200), "mamba-nano": (150, 300, 600), "jamba-nano": (150, 300, 600)}  # steps
 POINTS = 24  # evaluations of a run that goes on, as long as the longest that ends
 SEEDS = 5
 
@@ -35,11 +36,6 @@ def going_on(name: str, seed: int) -> dict[str, float]:
     """The validation losses by step of a run at the full rate."""
     steps = ENDS[name][-1]
     return losses(name, seed, "constant", steps, [steps * point // POINTS for point in range(POINTS + 1)])
-
-
-def ending(name: str, seed: int) -> dict[str, float]:
-    """The validation loss at the end of runs of some lengths."""
-    return {step: loss for end in ENDS[name] for step, loss in losses(name, seed, "cosine", end, [end]).items()}
 
 
 def losses(
@@ -71,15 +67,19 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     bands = json.loads(BANDS.read_text())
     for name in arguments.presets:
-        measured: dict[str, dict[str, list[float]]] = {}
-        for edge in (going_on, ending):
-            for seed in range(SEEDS):
-                path = arguments.folder / f"{name}-{seed}-{edge.__name__}.json"
+        measured: dict[str, dict[str, list[float]]] = {"going_on": {}, "ending": {}}
+        for seed in range(SEEDS):
+            runs = [("going_on", f"{name}-{seed}-going_on", partial(going_on, name, seed))]
+            for end in ENDS[name]:
+                run = partial(losses, name, seed, "cosine", end, [end])
+                runs.append(("ending", f"{name}-{seed}-ending-{end}", run))
+            for edge, file, run in runs:
+                path = arguments.folder / f"{file}.json"
                 if not path.exists():
-                    write_atomic(path, json.dumps(edge(name, seed)))
+                    write_atomic(path, json.dumps(run()))
                     print(path, flush=True)
                 for step, loss in json.loads(path.read_text()).items():
-                    measured.setdefault(edge.__name__, {}).setdefault(step, []).append(round(loss, 4))
+                    measured[edge].setdefault(step, []).append(round(loss, 4))
         bands[name] = {"recipe": recipe(to_json(base_config(name).resolved())), **measured}
     write_atomic(BANDS, json.dumps(bands, indent=1) + "\n")
 

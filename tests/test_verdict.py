@@ -1,7 +1,9 @@
 """Where a run stands: each way of going wrong is named, on curves as such runs have them, and on real little runs."""
 
 import json
+import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ def test_a_band_lies_between_runs_that_end_and_runs_that_go_on() -> None:
     assert band.seeds == 2 and band.ended == (100, 400)
     assert band.at(0) == (0, 4.2, 4.3, 4.3) and band.at(50) == (50, 3.0, 3.1, 3.1)  # nothing has ended so early
     assert band.at(100) == (100, 1.8, 1.9, 2.2) and band.at(400) == (400, 0.8, 0.9, 1.3)
-    assert band.at(200) == pytest.approx((200, 1.3, 1.4, 1.5))  # a doubling of two
+    assert band.at(200) == pytest.approx((200, math.sqrt(1.8 * 0.8), math.sqrt(1.9 * 0.9), 1.5))  # a doubling of two
+    assert band.lengths == "100 and 400" and replace(band, ended=(100, 400, 1200)).lengths == "100, 400 and 1,200"
 
 
 @pytest.mark.parametrize(

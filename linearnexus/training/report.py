@@ -156,10 +156,9 @@ def _meaning(measured: Points, vocab_size: int | None, unit: str, band: Band | N
         line = f"""<p><b>The dotted line</b> is blind guessing among all {vocab_size:,} {unit}s of the vocabulary:
 ln({vocab_size:,}) = {math.log(vocab_size):.2f}.</p>"""
     if band:
-        lengths = " and ".join(f"{step:,}" for step in band.ended)
         line += f"""<p><b>The shaded band</b> is where {band.seeds} runs of this recipe were, each from other random
-numbers: between those that end at a step (below; estimated, but after {lengths} steps) and those that go on there at
-the full learning rate (above).</p>"""
+numbers: between those that end at a step (below; estimated, but after {band.lengths} steps) and those that go on there
+at the full learning rate (above).</p>"""
     return f"""<p><b>Loss.</b> The model gives every possible next {unit} a probability. The loss is minus the logarithm
 of the one that it gave to the {unit} that really came, averaged, in nats per {unit}. 0 would be perfect.</p>
 <p><b>Perplexity</b> is exp(loss): the model is as unsure as between so many equally likely {unit}s.{example}</p>

@@ -2,8 +2,8 @@
 
 The recipes that come with the package have a band: the validation losses of five seeds (bands.json, measured by
 scripts/bands.py), between runs that end at a step, their rate lowered to zero, and runs that go on at the full rate.
-A longer run lies between the two, so a run of any length can be compared. Runs were ended after two lengths only: what
-one of another length ends with is estimated, on the high side, and the words say so.
+A longer run lies between the two, so a run of any length can be compared. Runs were ended after three lengths: what one
+of another length ends with is estimated from these, and the words say so.
 
 Look first at: `judge`, `Band`.
 """
@@ -64,6 +64,12 @@ class Band:
         share = (step - before.step) / (after.step - before.step)
         return Usual(step, *((1 - share) * x + share * y for x, y in zip(before[1:], after[1:], strict=True)))
 
+    @property
+    def lengths(self) -> str:
+        """`ended` in words: 300, 600 and 1,200."""
+        *first, last = (f"{step:,}" for step in self.ended)
+        return f"{', '.join(first)} and {last}" if first else last
+
     def until(self, last: int) -> list[tuple[int, float, float]]:
         """(step, least, most of all) up to a step, for a chart."""
         edges = [*(edge for edge in self.edges if edge.step < last), self.at(last)._replace(step=last)]
@@ -98,11 +104,11 @@ def make_band(entry: Mapping[str, Any]) -> Band:
     known = sorted({**{step: seeds for step, seeds in on.items() if step < min(ended)}, **ended}.items())
     edges = []
     for step in sorted(on):
-        # between two lengths the loss at the end falls about as the logarithm of the steps
+        # between two lengths the loss at the end falls about as a power of the steps
         right = bisect_left([at for at, _ in known], step)
         (before, left_losses), (after, right_losses) = known[max(right - 1, 0)], known[right]
         share = math.log(step / before) / math.log(after / before) if 0 < before < after else 1.0
-        least, most = ((1 - share) * extreme(left_losses) + share * extreme(right_losses) for extreme in (min, max))
+        least, most = (extreme(left_losses) ** (1 - share) * extreme(right_losses) ** share for extreme in (min, max))
         edges.append(Usual(step, least, most, max(on[step])))
     return Band(tuple(edges), len(next(iter(entry["ending"].values()))), tuple(sorted(ended)))
 
@@ -154,8 +160,8 @@ def _in_band(step: int, last: float, band: Band, times: float, ended: bool) -> V
     if ended and usual.step in band.ended:
         most, said = usual.most, f"{after}, {runs} ended with {usual.least:.2f} to {usual.most:.2f}"
     elif ended:
-        most, lengths = usual.most, " and ".join(f"{step:,}" for step in band.ended)
-        said = f"{after}, {most:.2f} or less is usual, as far as {runs} of {lengths} steps each can tell"
+        most = usual.most
+        said = f"{after}, {most:.2f} or less is usual, as far as {runs} of {band.lengths} steps each can tell"
     else:
         most, said = usual.going_on, f"{after}, {runs} were at {usual.going_on:.2f} or less"
     if last <= most * (1 + MARGIN):
