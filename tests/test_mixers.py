@@ -14,6 +14,7 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout, linear
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import Tokens, count_tokens
+from linearnexus.mixers import mamba3
 from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
 from linearnexus.mixers.configs import (
     AttentionConfig,
@@ -21,6 +22,7 @@ from linearnexus.mixers.configs import (
     KimiDeltaAttentionConfig,
     LatentAttentionConfig,
     Mamba2Config,
+    Mamba3Config,
     MambaConfig,
     MLPConfig,
     MLSTMConfig,
@@ -355,6 +357,31 @@ def test_mamba2_begins_as_the_official_code() -> None:
     for name, fan_in in {"w_in": 256, "conv": 4, "conv_bias": 4, "w_out": 512}.items():
         largest = float(np.abs(getattr(module, name)).max()) * fan_in**0.5
         assert 0.97 < largest <= 1 + 1e-6, name
+
+
+def test_mamba3_begins_as_the_official_code() -> None:
+    """Steps log-uniform in [0.001, 0.1], the biases of B and C, their norms and D one, matrices uniform up to 1 /
+    sqrt(inputs); half of a key turns."""
+    config = Mamba3Config(head_size=4, mimo_rank=2)
+    module = config.init(256, jax.random.key(0))
+    dt = np.logaddexp(0, np.asarray(module.dt_bias, np.float64))
+    assert 0.001 * (1 - 1e-4) <= dt.min() < 0.003 and 0.03 < dt.max() <= 0.1 * (1 + 1e-4)
+    for ones in (module.B_bias, module.C_bias, module.D, module.B_norm.scale, module.C_norm.scale, module.mimo_z):
+        assert (np.asarray(ones) == 1).all()
+    assert (np.asarray(module.mimo_x) == 0.5).all() and (np.asarray(module.mimo_o) == 0.5).all()
+    assert config.turns == 32 and module.w_in.shape == (256, 2 * 512 + 2 * 2 * 128 + 3 * 128 + 32)
+    for name, fan_in in {"w_in": 256, "w_out": 512}.items():
+        largest = float(np.abs(getattr(module, name)).max()) * fan_in**0.5
+        assert 0.97 < largest <= 1 + 1e-6, name
+
+
+def test_angles_of_mamba3_stay_exact_over_a_long_text() -> None:
+    """Catches sums that grow: after 20,000 turns of 0.3 radians float32's `cumsum` is off by 8e-4."""
+    tokens = count_tokens((1, 20_000), None, None, None, None)[0]
+    angle = mamba3._angles(jnp.full((1, 20_000, 1, 1), 0.3), jnp.full((1, 1, 1), 0.5), tokens)[0, :, 0, 0]
+    exact = 0.5 + float(np.float32(0.3)) * np.arange(1, 20_001)
+    assert float(jnp.abs(angle).max()) <= np.pi + 1e-6
+    assert np.abs(np.exp(1j * np.asarray(angle, np.float64)) - np.exp(1j * exact)).max() < 3e-4
 
 
 def test_kimi_delta_attention_and_mlstm_begin_as_their_official_codes() -> None:

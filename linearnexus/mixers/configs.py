@@ -210,6 +210,56 @@ class Mamba2Config(MixerConfig):
         )
 
 
+@config("mamba3")
+class Mamba3Config(MixerConfig):
+    implementation: ClassVar[str] = "linearnexus.mixers.mamba3:Mamba3"
+    equation: ClassVar[str] = (
+        "S_t = a_t (S_{t-1} + (1 - l_t) dt_t k_{t-1} x_{t-1}^T) + l_t dt_t k_t x_t^T, y_t = q_t S_t + D x_t, "
+        "k and q turned by angles that the tokens add up"
+    )
+    decay: ClassVar[str] = "per head, from the token"
+    paper: ClassVar[str] = "Mamba-3 (arXiv 2603.15569)"
+
+    state_size: int = 128  # N, length of the keys B and C
+    expand: int = 2  # E / D
+    head_size: int = 64  # channels of a head
+    n_group: int = 1  # groups of heads that share B and C
+    rope_fraction: float = 0.5  # share of a key that turns
+    mimo_rank: int = 1  # R, inputs and outputs of a head
+    norm_eps: float = 1e-5  # of the norms of B and C
+
+    @property
+    def turns(self) -> int:
+        """J, pairs of numbers of a key that turn."""
+        return int(self.rope_fraction * self.state_size) // 2
+
+    def n_head(self, hidden_size: int) -> int:
+        return self.expand * hidden_size // self.head_size
+
+    def check(self, hidden_size: int) -> None:
+        at_least_one(self, "state_size", "expand", "head_size", "n_group", "mimo_rank")
+        if not 0 < self.rope_fraction <= 1 or not self.turns:
+            raise UserError(
+                f"rope_fraction is {self.rope_fraction} and state_size {self.state_size}; pairs of a key's numbers "
+                "turn, so give a share of at most 1 that leaves 2 numbers or more."
+            )
+        inner = self.expand * hidden_size
+        divides("head_size", self.head_size, "expand x hidden_size", inner)
+        divides("n_group", self.n_group, "the number of heads", inner // self.head_size)
+
+    def sequence_flops(self, hidden_size: int, context: int) -> float:
+        inner, n_head = self.expand * hidden_size, self.n_head(hidden_size)
+        turns = 12 * n_head * self.turns + 4 * n_head * self.state_size
+        return inner * self.state_size + self.mimo_rank * (4 * inner * self.state_size + turns + 10 * inner)
+
+    @classmethod
+    def examples(cls) -> tuple[MixerConfig, ...]:
+        return (
+            cls(state_size=6, head_size=12),
+            cls(state_size=5, head_size=6, n_group=2, rope_fraction=1.0, mimo_rank=3),
+        )
+
+
 @config("linear_attention")
 class LinearAttentionConfig(MixerConfig):
     implementation: ClassVar[str] = "linearnexus.mixers.linear_attention:LinearAttention"

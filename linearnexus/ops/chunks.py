@@ -32,9 +32,10 @@ class Chunk:
 
     number: Array | None  # [B, C]: how many documents began in this chunk up to here; None: none starts in this call
 
-    def pairs(self, size: int) -> Bool[Array, "#B C C"]:
-        """Does token t (row) see token s (column)?"""
-        causal = jnp.tril(jnp.ones((size, size), bool))[None]
+    def pairs(self, size: int, rank: int = 1) -> Bool[Array, "#B C C"]:
+        """Does token t (row) see token s (column)? With a rank, so many neighbours are one token."""
+        token = jnp.arange(size) // rank
+        causal = (token[:, None] >= token[None, :])[None]
         if self.number is None:
             return causal
         return causal & (self.number[:, :, None] == self.number[:, None, :])

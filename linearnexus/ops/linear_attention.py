@@ -91,12 +91,15 @@ def chunked(
     tokens: Tokens,
     bonus: Float[Array, "H K"] | None = None,
     size: int = CHUNK,
+    rank: int = 1,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
-    """The same by matrix products over chunks of `size` tokens."""
+    """The same by matrix products over chunks of `size` tokens. `rank`: so many neighbours are the rows of one token,
+    which all read what all of them write; the first alone may decay or start, there is no bonus and no decay for each
+    key (Mamba-3 with several inputs a head)."""
 
     def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
         q, k, v, g = inputs
-        visible = chunk.pairs(q.shape[2])
+        visible = chunk.pairs(q.shape[2], rank)
         reads, writes = q[:, :, None], k[:, :, None]
         if bonus is None:
             weights = pair_weights(q, k, g, visible)
@@ -113,7 +116,7 @@ def chunked(
     k, log_decay = only(k, tokens), only(log_decay, tokens)
     groups = k.shape[2]
     inputs = (q, k, grouped(v, groups), grouped(log_decay, groups))
-    y, S = scan_chunks(body, grouped(state, groups, 1), inputs, tokens, size)
+    y, S = scan_chunks(body, grouped(state, groups, 1), inputs, tokens, max(size // rank, 1) * rank)
     if bonus is not None:
         y = y + jnp.einsum("bthk,hk,bthk->bth", q, bonus, k)[..., None] * v
     return y, S.reshape(state.shape)

@@ -219,6 +219,51 @@ def mamba2(
     return y @ weights["out_proj.weight"].T
 
 
+def mamba3(
+    weights: Weights, u: np.ndarray, document: np.ndarray, state: dict[str, np.ndarray], n_group: int, turns: int
+) -> np.ndarray:
+    """A Mamba-3 layer on one row [T,D], as the steps of its authors' code (tests/ops/triton/test_mamba3_siso.py,
+    tests/ops/tilelang/test_mamba3_mimo.py, modules/mamba3.py) with its names and layouts: in_proj gives z, x, B, C,
+    dd_dt, dd_A, trap and angles. state: ssm [H,P,N], angle [H,J], k [H,R,N] and v [H,R,P] of the token before."""
+    n_head, rank, size = weights["B_bias"].shape
+    inner = weights["out_proj.weight"].shape[1]
+    ends = np.cumsum([inner, inner, rank * n_group * size, rank * n_group * size, n_head, n_head, n_head])
+    out = []
+    for t in range(len(u)):
+        if t and document[t] != document[t - 1]:
+            state = {name: np.zeros_like(part) for name, part in state.items()}
+        z, x, B, C, dd_dt, dd_A, trap, angles = np.split(weights["in_proj.weight"] @ u[t], ends)
+        dt, trap = softplus(dd_dt + weights["dt_bias"]), sigmoid(trap)
+        A = -np.maximum([1 + a if a >= 0 else 1 / (1 - a) for a in dd_A], 1e-4)
+        angle = state["angle"] + np.pi * np.tanh(angles) * dt[:, None]
+        B, C = B.reshape(rank, n_group, size), C.reshape(rank, n_group, size)
+        x, z = x.reshape(n_head, -1), z.reshape(n_head, -1)
+        y, after = np.zeros_like(x), {**{name: np.zeros_like(part) for name, part in state.items()}, "angle": angle}
+        for h in range(n_head):
+            g = h // (n_head // n_group)
+            alpha = np.exp(A[h] * dt[h])
+            beta, gamma = (1 - trap[h]) * dt[h] * alpha, trap[h] * dt[h]
+            after["ssm"][h] = alpha * state["ssm"][h]
+            queries = []
+            for r in range(rank):
+                k = rms_norm(B[r, g], weights["B_norm.weight"]) + weights["B_bias"][h, r]
+                q = rms_norm(C[r, g], weights["C_norm.weight"]) + weights["C_bias"][h, r]
+                for i in range(turns):
+                    for vector in (k, q):
+                        turned = complex(vector[2 * i], vector[2 * i + 1]) * np.exp(1j * angle[h, i])
+                        vector[2 * i], vector[2 * i + 1] = turned.real, turned.imag
+                v = weights["mimo_x"][h, r] * x[h]
+                after["ssm"][h] += beta * np.outer(state["v"][h, r], state["k"][h, r]) + gamma * np.outer(v, k)
+                after["k"][h, r], after["v"][h, r] = k, v
+                queries.append(q)
+            for r in range(rank):
+                read = after["ssm"][h] @ queries[r] + weights["D"][h] * after["v"][h, r]
+                y[h] += weights["mimo_o"][h, r] * read * silu(weights["mimo_z"][h, r] * z[h])
+        state = after
+        out.append(weights["out_proj.weight"] @ y.reshape(inner))
+    return np.array(out)
+
+
 def linear_attention(
     weights: Weights, x: np.ndarray, document: np.ndarray, S: np.ndarray, z: np.ndarray, n_head: int
 ) -> np.ndarray:

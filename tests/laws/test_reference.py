@@ -87,6 +87,24 @@ def official_mamba2(params: Any) -> reference.Weights:
     }
 
 
+def official_mamba3(params: Any) -> reference.Weights:
+    """The same of Mamba-3; with one input and output a head the MIMO weights are one."""
+    rank, n_head = params.B_bias.shape[:2]
+    one = np.ones((rank, n_head, params.config.head_size))
+    mimo = {name: getattr(params, name) for name in ("mimo_x", "mimo_z", "mimo_o")}
+    return {
+        "in_proj.weight": params.w_in.T,
+        "dt_bias": params.dt_bias,
+        "B_norm.weight": params.B_norm.scale,
+        "C_norm.weight": params.C_norm.scale,
+        "B_bias": params.B_bias.swapaxes(0, 1),
+        "C_bias": params.C_bias.swapaxes(0, 1),
+        "D": params.D,
+        **{name: (one if weight is None else weight).swapaxes(0, 1) for name, weight in mimo.items()},
+        "out_proj.weight": params.w_out.T,
+    }
+
+
 class Row(NamedTuple):
     """A row's valid tokens x [T,D], the number of each one's document, and the state before them: the mixer's own, and
     how many tokens came before, in the document and in the row."""
@@ -122,6 +140,17 @@ def mamba(config: configs.MambaConfig, params: Any, row: Row) -> np.ndarray:
 def mamba2(config: configs.Mamba2Config, params: Any, row: Row) -> np.ndarray:
     before = (row.document, row.state.tail, row.state.S)
     return reference.mamba2(official_mamba2(params), row.x, *before, config.n_group)
+
+
+def mamba3(config: configs.Mamba3Config, params: Any, row: Row) -> np.ndarray:
+    rank, n_head, size = params.B_bias.shape
+    ends = np.cumsum([rank * n_head * size, rank * n_head * config.head_size, n_head])
+    k, v, log_decay, own = np.split(row.state.tail[0], ends)
+    k, v = k.reshape(rank, n_head, size), v.reshape(rank, n_head, -1)
+    # the official state has the last token's own write in it, ours has not yet
+    ssm = np.exp(log_decay)[:, None, None] * row.state.M + own[:, None, None] * np.einsum("rhn,rhp->hnp", k, v)
+    state = {"ssm": ssm.swapaxes(1, 2), "angle": row.state.angle, "k": k.swapaxes(0, 1), "v": v.swapaxes(0, 1)}
+    return reference.mamba3(official_mamba3(params), row.x, row.document, state, config.n_group, config.turns)
 
 
 def linear(config: configs.LinearAttentionConfig, params: Any, row: Row) -> np.ndarray:
@@ -187,6 +216,7 @@ REFERENCES: dict[type[MixerConfig], Callable[[Any, Any, Row], np.ndarray]] = {
     configs.LatentAttentionConfig: latent_attention,
     configs.MambaConfig: mamba,
     configs.Mamba2Config: mamba2,
+    configs.Mamba3Config: mamba3,
     configs.LinearAttentionConfig: linear,
     configs.RetNetConfig: retnet,
     configs.GLAConfig: gla,
