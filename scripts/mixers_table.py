@@ -40,8 +40,8 @@ FAMILIES = (
         "adds: one matrix S a head, to which each token adds `k_t v_t^T`. With a decay the matrix forgets: each head "
         "at a fixed rate (RetNet), or as the token says, for each head (Mamba-2, mLSTM) or each key (GLA, RWKV-6). "
         "mLSTM's token also says how strongly it writes, without a limit; what is read is divided by the sum of those "
-        "weights. Mamba-3's keys and queries turn by angles that the tokens add up, so that it can count, and a token "
-        "writes part of what the one before would have written.",
+        "weights. Mamba-3's keys and queries turn by angles that the tokens add up, so that it can count, and what a "
+        "token has to write is written in two shares, one with the next token.",
         ("linear_attention", "retnet", "gla", "mamba2", "mamba3", "mlstm", "rwkv6"),
     ),
     (
@@ -91,7 +91,7 @@ a token writes, K is the length of a key, h the number of a head. f is elu + 1, 
 input gate, and m the logarithm that its state is divided by the exponential of. In RWKV r_t is the query and u weighs
 what a token reads of itself; in RWKV-7 w_t is the decay, c_t what is looked up, a_t how much of it is erased. In Mamba,
 dt_t is the step size, A the rate of decay, B_t the key, C_t the query, and D what passes by the memory; in Mamba-3 l_t
-is the share of its own input that a token writes, the next one writes the rest, which tail keeps until then. In the
+is the share of its own input that a token writes at once; tail keeps the rest for the next one. In the
 convolution, w_j is the tap j tokens back, b_t and c_t are gates, and `*` is a product channel by channel. `.` is a dot
 product, I the identity. Vectors are rows where they stand left of a matrix.
 """
