@@ -40,8 +40,8 @@ FAMILIES = (
         "adds: one matrix S a head, to which each token adds `k_t v_t^T`. With a decay the matrix forgets: each head "
         "at a fixed rate (RetNet), or as the token says, for each head (Mamba-2, mLSTM) or each key (GLA, RWKV-6). "
         "mLSTM's token also says how strongly it writes, without a limit; what is read is divided by the sum of those "
-        "weights. Mamba-3's keys and queries turn by angles that the tokens add up, so that it can count, and what a "
-        "token has to write is written in two shares, one with the next token.",
+        "weights. Mamba-3's keys and queries turn by angles that the tokens add up, so that what it remembers can come "
+        "back and not only fade, and what a token has to write is written in two shares, one with the next token.",
         ("linear_attention", "retnet", "gla", "mamba2", "mamba3", "mlstm", "rwkv6"),
     ),
     (

@@ -8,7 +8,7 @@
 "Mamba-3", arXiv 2603.15569, and its authors' code: modules/mamba3.py and the steps in tests/ops (test_mamba3_siso.py,
 test_mamba3_mimo.py). The trapezoidal rule, with a share l for the token and 1 - l for the one before, takes the place
 of the short convolution; turning keys and queries by angles that the tokens add up is a complex decay, so that a state
-can count. f(a) is 1 + a from 0 on and 1 / (1 - a) below.
+can turn and not only fade. f(a) is 1 + a from 0 on and 1 / (1 - a) below.
 
 With several inputs and outputs a head (MIMO), R = mimo_rank, a token has R keys and R queries a head; what it writes is
 sum_r k_r (x mimo_x_r)^T, and out = W_out sum_r mimo_o_r y_r silu(z mimo_z_r): more work for the same state.
