@@ -46,7 +46,7 @@ SLOWEST = 1e-4  # the least -A, `A_floor` of the official code
 @module
 class Mamba3State:
     """The memory M [B,H,N,P]; angle [B,H,J], in [-pi, pi], of the pairs of N that turn; tail [B,1,H(RN+RP+2)], what the
-    last token leaves to the next one: its keys, x, log-decay and share of the write. All are float32 or wider."""
+    last token leaves to the next one: its k, v, log-decay and l dt. All are float32 or wider."""
 
     M: Array
     angle: Array
@@ -75,12 +75,8 @@ class Mamba3:
         and mimo_o 1 / R, matrices uniform."""
         config.check(hidden_size)
         k_in, k_dt, k_out = jax.random.split(key, 3)
-        inner, n_head, size, rank = (
-            config.expand * hidden_size,
-            config.n_head(hidden_size),
-            config.state_size,
-            config.mimo_rank,
-        )
+        inner, n_head = config.expand * hidden_size, config.n_head(hidden_size)
+        size, rank = config.state_size, config.mimo_rank
         width = 2 * inner + 2 * rank * config.n_group * size + 3 * n_head + config.turns
         ones = jnp.ones((rank, n_head, config.head_size)) if rank > 1 else None
         return cls(
@@ -190,7 +186,8 @@ def _memory(
     left = [k, v, log_decay, own]
     flat = jnp.concatenate([a.reshape(*dt.shape[:-1], -1) for a in left], axis=-1)
     earlier, tail = token_before(flat, before.tail, tokens, conv)
-    ends = [sum(a[(0,) * (dt.ndim - 1)].size for a in left[: i + 1]) for i in range(3)]
+    widths = [math.prod(a.shape[dt.ndim - 1 :]) for a in left]
+    ends = [sum(widths[: i + 1]) for i in range(3)]
     k_before, v_before, decay_before, own_before = (
         part.reshape(a.shape) for part, a in zip(jnp.split(earlier, ends, axis=-1), left, strict=True)
     )
@@ -261,7 +258,7 @@ def _turned(x: Float[Array, "... N"], angle: Float[Array, "... J"]) -> Float[Arr
     return jnp.concatenate([turned.reshape(pairs.shape), still], axis=-1)
 
 
-def _angles(turn: Float[Array, "B T H R"], angle: Float[Array, "B H R"], tokens: Tokens) -> Float[Array, "B T H R"]:
+def _angles(turn: Float[Array, "B T H R"], angle: Float[Array, "B H J"], tokens: Tokens) -> Float[Array, "B T H J"]:
     """The sums of the turns inside each document, going on from an angle, kept in [-pi, pi] so that they stay exact
     over long texts."""
 
@@ -275,7 +272,7 @@ def _angles(turn: Float[Array, "B T H R"], angle: Float[Array, "B H R"], tokens:
     return jnp.where(begun, sums, _wrapped(sums + angle[:, None]))
 
 
-def _angles_step(turn: Float[Array, "B H R"], angle: Float[Array, "B H R"], tokens: Tokens) -> Float[Array, "B H R"]:
+def _angles_step(turn: Float[Array, "B H R"], angle: Float[Array, "B H J"], tokens: Tokens) -> Float[Array, "B H J"]:
     """The same for one token."""
     return _wrapped(only(turn, tokens) + fresh(angle, tokens))
 
