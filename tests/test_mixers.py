@@ -32,8 +32,8 @@ from linearnexus.mixers.configs import (
     RWKVMLPConfig,
 )
 from linearnexus.ops import softmax_attention as op
+from linearnexus.ops.kv_cache import Cache
 from linearnexus.ops.short_conv import short_conv, short_conv_step
-from linearnexus.ops.softmax_attention import Cache
 from tests.laws.law import error, jit, precision
 from tests.laws.subjects import accepted_width, first_examples, mixer, mixer_examples, moved
 
@@ -471,10 +471,10 @@ def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
 )
 def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents: bool) -> None:
     """Blocks against the whole square of a text, in one training call and as two calls with a ring between them, values
-    and gradients; long enough for blocks, which the law's texts are not. Also without a window, in blocks of
+    and gradients; long enough for blocks, which the law's texts are not. Also without a window, in blocks and tiles of
     queries."""
     rng = np.random.default_rng(0)
-    length, groups = 700, 2
+    length, groups = 701, 2
     draws = (jnp.asarray(rng.random((B, length)) < share) for share in (0.9, 0.02))
     valid, starts = draws if documents else (None, None)
     seen = np.ones((B, length), bool) if valid is None else np.asarray(valid)

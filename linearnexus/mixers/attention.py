@@ -23,6 +23,7 @@ from linearnexus.core.tokens import Tokens
 from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import AttentionConfig
 from linearnexus.ops import softmax_attention as op
+from linearnexus.ops.kv_cache import Cache
 
 
 @module
@@ -67,12 +68,12 @@ class Attention:
             config=config,
         )
 
-    def init_state(self, batch: int, max_len: int, dtype: Any) -> op.Cache:
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> Cache:
         slots = max_len if self.config.window is None else min(max_len, self.config.window)
         size = self.wq.shape[1] // self.config.n_head
-        return op.Cache.init(batch, self.config.kv_heads, slots, size, dtype)
+        return Cache.init(batch, self.config.kv_heads, slots, size, dtype)
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: op.Cache | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> Out:
         q, k, v = self._project(x, context.tokens)
         if state is None:
             y = op.causal_attention(q, k, v, context.tokens, self.config.window, context.dropout)
@@ -80,7 +81,7 @@ class Attention:
             y, state = op.extend_attention(q, k, v, state, context.tokens, self.config.window)
         return Out(self._read(y, x), state)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: op.Cache) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> Out:
         tokens = jax.tree.map(lambda field: field[:, None], context.tokens)
         q, k, v = (part[:, 0] for part in self._project(x[:, None], tokens))
         y, state = op.step_attention(q, k, v, state, context.tokens, self.config.window)

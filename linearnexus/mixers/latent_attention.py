@@ -31,6 +31,7 @@ from linearnexus.core.tokens import Tokens
 from linearnexus.mixers.base import Context, Out, split_heads
 from linearnexus.mixers.configs import LatentAttentionConfig
 from linearnexus.ops import softmax_attention as op
+from linearnexus.ops.kv_cache import Cache
 
 EPS = 1e-6  # of both norms, as in the official code
 
@@ -66,10 +67,10 @@ class LatentAttention:
             config=config,
         )
 
-    def init_state(self, batch: int, max_len: int, dtype: Any) -> op.Cache:
-        return op.Cache(jnp.zeros((batch, 1, max_len, self.w_down.shape[1]), dtype), None)
+    def init_state(self, batch: int, max_len: int, dtype: Any) -> Cache:
+        return Cache(jnp.zeros((batch, 1, max_len, self.w_down.shape[1]), dtype), None)
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: op.Cache | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> Out:
         q, kv = self._queries(x, context.tokens), self._compress(x, context.tokens)
         if state is None:
             y = op.causal_attention(q, self._keys(kv), self._values(kv), context.tokens, dropout=context.dropout)
@@ -77,7 +78,7 @@ class LatentAttention:
         read, state = op.extend_attention(self._absorbed(q), kv, kv, state, context.tokens, None)
         return Out(self._out(read), state)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: op.Cache) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> Out:
         q, kv = self._queries(x, context.tokens), self._compress(x, context.tokens)
         read, state = op.step_attention(self._absorbed(q), kv, kv, state, context.tokens, None)
         return Out(self._out(read), state)

@@ -1,4 +1,4 @@
-"""Softmax attention: full, sliding window, grouped heads, with padding, packed documents and a ring cache.
+"""Softmax attention: full, sliding window, grouped heads, with padding, packed documents and a cache.
 
     y_t = sum_s softmax_s(q_t . k_s / sqrt(K)) v_s     over the visible s        (Vaswani et al. 2017, equation 1)
 
@@ -6,7 +6,7 @@ Visibility needs one number a key and two a query: key s is visible to query t w
 an index counts valid tokens along the row. That one rule is causality, the window, padding and document borders at
 once.
 
-Look first at: `attend`, `causal_attention`, `Cache`.
+Look first at: `attend`, `causal_attention`, `extend_attention`.
 """
 
 import math
@@ -18,63 +18,15 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from linearnexus.core.layers import Dropout, at_least_float32, drop
-from linearnexus.core.module import module
 from linearnexus.core.tokens import Tokens
+from linearnexus.ops.kv_cache import NEVER, Cache
 
-NEVER = jnp.iinfo(jnp.int32).max  # the index of a key that no query sees
 BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of the square
 MIN_BLOCK = 64
 LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
 BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
-EXTEND_BLOCKS = 4  # of a prompt: each is a loop of its own, to be compiled, and reads the keys up to its own end
-MIN_EXTEND = 512  # queries of such a block
-EXTEND_BLOCK = 32  # queries at once: their scores stay in the processor's cache (docs/log.md)
-
-
-@module
-class Cache:
-    """Keys and values of the last S valid tokens of each row: a ring, the token of index i lies in slot i % S.
-
-    k [B, G, S, K] and v [B, G, S, V]: heads before slots, so that a step reads each head's keys in one piece. Without
-    v (latent attention) the keys are the values.
-    """
-
-    k: Array
-    v: Array | None
-
-    @classmethod
-    def init(cls, batch: int, heads: int, slots: int, size: int, dtype: Any) -> "Cache":
-        return cls(jnp.zeros((batch, heads, slots, size), dtype), jnp.zeros((batch, heads, slots, size), dtype))
-
-    @property
-    def slots(self) -> int:
-        return self.k.shape[2]
-
-    @property
-    def values(self) -> Array:
-        return self.k if self.v is None else self.v
-
-    def write(self, k: Float[Array, "B T G K"], v: Float[Array, "B T G V"], tokens: Tokens) -> "Cache":
-        """Stores the valid tokens; of more than S, the last S."""
-        b = jnp.arange(k.shape[0])[:, None]
-        newest = tokens.index[:, -1:]
-        if tokens.valid is not None:
-            newest = newest - (~tokens.valid[:, -1:]).astype(jnp.int32)  # an invalid last token counts one too far
-        keep = tokens.index > newest - self.slots
-        if tokens.valid is not None:
-            keep = keep & tokens.valid
-        slot = jnp.where(keep, tokens.index % self.slots, self.slots)  # out of range: dropped
-        return Cache(
-            self.k.at[b, :, slot].set(k.astype(self.k.dtype), mode="drop"),
-            None if self.v is None else self.v.at[b, :, slot].set(v.astype(self.v.dtype), mode="drop"),
-        )
-
-    def index(self, length: Int[Array, "B"]) -> Int[Array, "B S"]:
-        """The token index in each slot when `length` tokens have been written; NEVER for an empty slot."""
-        slot = jnp.arange(self.slots, dtype=jnp.int32)[None, :]
-        newest = length[:, None] - 1
-        index = newest - (newest - slot) % self.slots
-        return jnp.where(index >= 0, index, NEVER)
+TILE = 512  # queries and keys of a tile after a state: scores and keys stay in the processor's cache (docs/log.md)
+FEW_HEADS = 8  # up to so many; with more, tiles of half the side
 
 
 def attend(
@@ -170,9 +122,9 @@ def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, Non
 _by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
 
 
-def _blocks(t: int, blocks: int = BLOCKS, least: int = MIN_BLOCK) -> list[tuple[int, int]]:
+def _blocks(t: int) -> list[tuple[int, int]]:
     """Where each block of queries starts and ends."""
-    block = max(least, -(-t // blocks))
+    block = max(MIN_BLOCK, -(-t // BLOCKS))
     return [(start, min(start + block, t)) for start in range(0, t, block)]
 
 
@@ -207,41 +159,89 @@ def extend_attention(
     if window is not None and t > 2 * max(window, MIN_BLOCK):
         return _banded(q, k, v, cache, tokens, window), cache.write(k, v, tokens)
     low, high = _range(tokens, cache.slots if window is None else min(window, cache.slots), slice(None))
-    own, k_own, v_own = _key_index(tokens, slice(None)), _heads_first(k), _heads_first(v)
-    k_own, v_own = k_own.astype(cache.k.dtype), v_own.astype(cache.values.dtype)
-
-    def over_cache() -> Array:
-        keys, values = jnp.concatenate([cache.k, k_own], axis=2), jnp.concatenate([cache.values, v_own], axis=2)
-        index = jnp.concatenate([cache.index(tokens.index[:, 0]), own], axis=1)
-        return _few_at_once(q, keys, values, low, high, index)
-
-    def over_themselves() -> Array:
-        y = []
-        for start, end in _blocks(t, EXTEND_BLOCKS, MIN_EXTEND):
-            part, before = slice(start, end), slice(0, end)
-            keys, values, index = k_own[:, :, before], v_own[:, :, before], own[:, before]
-            y.append(_few_at_once(q[:, part], keys, values, low[:, part], high[:, part], index))
-        return jnp.concatenate(y, axis=1)
-
-    if t <= EXTEND_BLOCK:
-        y = over_cache()
-    else:  # an empty cache, as before a prompt, is half of the keys or more: it is not looked at
-        y = jax.lax.cond(jnp.any(tokens.index[:, 0] > 0), over_cache, over_themselves)
-    return y, cache.write(k, v, tokens)
+    before = (cache.k, cache.values, cache.index(tokens.index[:, 0]))
+    keys, values = _heads_first(k).astype(cache.k.dtype), _heads_first(v).astype(cache.values.dtype)
+    own = (keys, values, _key_index(tokens, slice(None)))
+    return _by_tiles(q, low, high, (before, own)), cache.write(k, v, tokens)
 
 
-def _few_at_once(q: Array, k: Array, v: Array, low: Array, high: Array, index: Array) -> Array:
-    """`attend` by EXTEND_BLOCK queries, each to the keys with low <= index <= high."""
+Keys = tuple[Array, Array, Array]  # keys [B, G, S, K], values [B, G, S, V], their indices [B, S]
+Sums = tuple[Array, Array, Array]  # of a softmax: the highest score so far, the numerators' sum, what is read
 
-    def some(part: tuple[Array, Array, Array]) -> Array:
-        q, low, high = part
-        return attend(q, k, v, _visible(low, high, index))
 
-    b, t = q.shape[:2]
-    if t <= EXTEND_BLOCK:
-        return some((q, low, high))
-    y = jax.lax.map(jax.checkpoint(some), jax.tree.map(_split, (q, low, high)))
-    return jnp.moveaxis(y, 0, 1).reshape(b, -1, *y.shape[3:])[:, :t]  # y is [blocks, B, EXTEND_BLOCK, H, V]
+def _by_tiles(
+    q: Float[Array, "B T H K"], low: Int[Array, "B T"], high: Int[Array, "B T"], sources: tuple[Keys, ...]
+) -> Float[Array, "B T H V"]:
+    """Attention to the keys with low <= index <= high, one tile of queries and keys after another, with the sums of the
+    softmax carried along (Dao et al. 2022, algorithm 1). A tile of which nothing is seen is left out: what comes later,
+    empty slots, what has left the window, other documents. A query that sees nothing gets zero."""
+    b, t, heads, size = q.shape
+    side = TILE if heads <= FEW_HEADS else TILE // 2
+    tile = _even(t, side)
+    rows = max(n for n in range(1, b + 1) if b % n == 0 and n * tile <= max(side, tile))  # of the batch, at once
+    grouped = (q / math.sqrt(size)).reshape(b, t, sources[0][0].shape[1], -1, size)
+
+    def cut(a: Array, fill: int = 0) -> Array:
+        """[B, T, ...] -> [B / rows * tiles, rows, tile, ...]"""
+        filled = jnp.pad(a, ((0, 0), (0, -t % tile), *((0, 0),) * (a.ndim - 2)), constant_values=fill)
+        tiles = filled.reshape(b // rows, rows, -1, tile, *a.shape[2:])
+        return jnp.moveaxis(tiles, 2, 1).reshape(-1, rows, tile, *a.shape[2:])
+
+    def one(part: tuple[Array, ...]) -> Array:
+        row, q, low, high = part
+        q = q.transpose(0, 2, 3, 1, 4)
+        zero = jnp.zeros((*q.shape[:-1], 1), at_least_float32(q).dtype)
+        sums: Sums = (zero - 1e30, zero, jnp.zeros((*q.shape[:-1], values), zero.dtype))
+        for keys in sources:
+            sums = _add_tiles(sums, q, low, high, keys, row, _even(keys[0].shape[2], side))
+        _, total, y = sums
+        return (y / jnp.where(total > 0, total, 1)).astype(q.dtype).transpose(0, 3, 1, 2, 4)
+
+    values = sources[0][1].shape[-1]
+    row = jnp.repeat(jnp.arange(0, b, rows, dtype=jnp.int32), -(-t // tile))
+    y = jax.lax.map(jax.checkpoint(one), (row, cut(grouped), cut(low), cut(high, -1)))
+    y = jnp.moveaxis(y.reshape(b // rows, -1, rows, tile, heads, values), 2, 1)
+    return y.reshape(b, -1, heads, values)[:, :t]
+
+
+def _even(n: int, most: int) -> int:
+    """The size of the fewest tiles of at most `most`, as even as can be."""
+    return -(-n // -(-n // most))
+
+
+def _add_tiles(
+    sums: Sums,
+    q: Float[Array, "B G R t K"],
+    low: Int[Array, "B t"],
+    high: Int[Array, "B t"],
+    keys: Keys,
+    row: Int[Array, ""],
+    tile: int,
+) -> Sums:
+    """Adds what one tile of queries, of the rows from `row` on, reads in all tiles of keys."""
+    slots = keys[0].shape[2]
+
+    def cut(a: Array, start: Array) -> Array:
+        rows = jax.lax.dynamic_slice_in_dim(a, row, q.shape[0], axis=0)
+        return jax.lax.dynamic_slice_in_dim(rows, start, tile, axis=min(2, a.ndim - 1))
+
+    def add(sums: Sums, start: Array, visible: Array) -> Sums:
+        k, v = (cut(a, start) for a in keys[:2])
+        top, total, y = sums
+        scores = at_least_float32(jnp.einsum("bgrtk,bgsk->bgrts", q, k.astype(q.dtype)))
+        scores = jnp.where(visible[:, None, None], scores, -1e30)
+        new_top = jax.lax.stop_gradient(jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True)))
+        weights, faded = jnp.exp(scores - new_top), jnp.exp(top - new_top)
+        read = jnp.einsum("bgrts,bgsv->bgrtv", weights.astype(v.dtype), v).astype(y.dtype)
+        return new_top, total * faded + jnp.sum(weights, axis=-1, keepdims=True), y * faded + read
+
+    def one(sums: Sums, first: Array) -> tuple[Sums, None]:
+        start = jnp.minimum(first, slots - tile)  # the last tile begins inside the one before
+        new = start + jnp.arange(tile, dtype=jnp.int32) >= first
+        visible = _visible(low, high, jnp.where(new, cut(keys[2], start), NEVER))
+        return jax.lax.cond(jnp.any(visible), add, lambda sums, *_: sums, sums, start, visible), None
+
+    return jax.lax.scan(one, sums, jnp.arange(0, slots, tile, dtype=jnp.int32))[0]
 
 
 def _banded(
@@ -329,12 +329,6 @@ def visibility(tokens: Tokens, window: int | None) -> Bool[Array, "B T T"]:
     """Which token (row) of one call sees which (column)."""
     low, high = _range(tokens, window, slice(None))
     return _visible(low, high, _key_index(tokens, slice(None)))
-
-
-def _split(a: Array) -> Array:
-    """[B, T, ...] -> [blocks, B, EXTEND_BLOCK, ...], filled up with zeros: queries of which nothing is kept."""
-    filled = jnp.pad(a, ((0, 0), (0, -a.shape[1] % EXTEND_BLOCK), *((0, 0),) * (a.ndim - 2)))
-    return jnp.moveaxis(filled.reshape(a.shape[0], -1, EXTEND_BLOCK, *a.shape[2:]), 1, 0)
 
 
 def _heads_first(x: Float[Array, "B T G K"]) -> Float[Array, "B G T K"]:
