@@ -512,6 +512,13 @@ def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents:
                 assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
+def test_a_cache_without_slots_is_read_as_empty() -> None:
+    x = jnp.ones((B, 3, 2, 4))
+    tokens = count_tokens((B, 3), None, None, None, None)[0]
+    y, cache = op.extend_attention(x, x, x, Cache.init(B, 2, 0, 4, x.dtype), tokens, None)
+    assert y.shape == x.shape and np.isfinite(np.asarray(y)).all() and cache.slots == 0
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @pytest.mark.parametrize("kept", [True, False], ids=["weights kept", "weights computed again"])
 def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:

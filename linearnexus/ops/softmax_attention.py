@@ -174,7 +174,8 @@ def _by_tiles(
 ) -> Float[Array, "B T H V"]:
     """Attention to the keys with low <= index <= high, one tile of queries and keys after another, with the sums of the
     softmax carried along (Dao et al. 2022, algorithm 1). A tile of which nothing is seen is left out: what comes later,
-    empty slots, what has left the window, other documents. A query that sees nothing gets zero."""
+    empty slots, what has left the window, other documents. A query that sees nothing (an invalid token) gets a finite
+    value without meaning."""
     b, t, heads, size = q.shape
     side = TILE if heads <= FEW_HEADS else TILE // 2
     tile = _even(t, side)
@@ -193,7 +194,8 @@ def _by_tiles(
         zero = jnp.zeros((*q.shape[:-1], 1), at_least_float32(q).dtype)
         sums: Sums = (zero - 1e30, zero, jnp.zeros((*q.shape[:-1], values), zero.dtype))
         for keys in sources:
-            sums = _add_tiles(sums, q, low, high, keys, row, _even(keys[0].shape[2], side))
+            if slots := keys[0].shape[2]:
+                sums = _add_tiles(sums, q, low, high, keys, row, _even(slots, side))
         _, total, y = sums
         return (y / jnp.where(total > 0, total, 1)).astype(q.dtype).transpose(0, 3, 1, 2, 4)
 
