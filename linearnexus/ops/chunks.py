@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from linearnexus.core.module import module
 from linearnexus.core.tokens import Tokens
@@ -30,32 +30,35 @@ EXACT = lax.Precision.HIGHEST  # sums of log-decays never go through the narrow 
 class Chunk:
     """Which tokens of one chunk see each other: by order, and by document where one starts in this call."""
 
-    number: Array | None  # [B, C]: how many documents began in this chunk up to here; None: none starts in this call
+    number: Array | None  # [..., C]: how many documents began in this chunk up to here; None: none starts in this call
 
-    def pairs(self, size: int, rank: int = 1) -> Bool[Array, "#B C C"]:
+    def pairs(self, q: Float[Array, "... G C K"], rank: int = 1) -> Bool[Array, "... 1 1 C C"]:
         """Does token t (row) see token s (column)? With a rank, so many neighbours are one token."""
-        token = jnp.arange(size) // rank
-        causal = (token[:, None] >= token[None, :])[None]
+        token = jnp.arange(q.shape[-2]) // rank
+        causal = (token[:, None] >= token[None, :]).reshape((1,) * (q.ndim - 1) + 2 * q.shape[-2:-1])
         if self.number is None:
             return causal
-        return causal & (self.number[:, :, None] == self.number[:, None, :])
+        number = self.number[..., None, None, :]
+        return causal & (number[..., :, None] == number[..., None, :])
 
-    def read(self, x: Float[Array, "B G R C K"]) -> Float[Array, "B G R C K"]:
+    def read(self, x: Float[Array, "... G R C K"]) -> Float[Array, "... G R C K"]:
         """x of the tokens that see the state which the chunk begins with, zero for the others."""
-        return x if self.number is None else jnp.where((self.number == 0)[:, None, None, :, None], x, 0)
+        return x if self.number is None else jnp.where((self.number == 0)[..., None, None, :, None], x, 0)
 
-    def write(self, x: Float[Array, "B G R C K"]) -> Float[Array, "B G R C K"]:
+    def write(self, x: Float[Array, "... G R C K"]) -> Float[Array, "... G R C K"]:
         """x of the tokens that are part of the state which the chunk ends with, zero for the others."""
-        last = None if self.number is None else self.number == self.number[:, -1:]
-        return x if last is None else jnp.where(last[:, None, None, :, None], x, 0)
+        last = None if self.number is None else self.number == self.number[..., -1:]
+        return x if last is None else jnp.where(last[..., None, None, :, None], x, 0)
 
     def carried(
-        self, state: Float[Array, "B G R K V"], log_decay: Float[Array, "B G R C X"] | None
-    ) -> Float[Array, "B G R K V"]:
+        self, state: Float[Array, "... G R K V"], log_decay: Float[Array, "... G R C X"] | None
+    ) -> Float[Array, "... G R K V"]:
         """What remains of the state at the end of the chunk."""
         if log_decay is not None:
             state = state * jnp.exp(jnp.sum(log_decay, axis=-2))[..., None]
-        return state if self.number is None else jnp.where((self.number[:, -1] == 0).reshape(-1, 1, 1, 1, 1), state, 0)
+        if self.number is None:
+            return state
+        return jnp.where((self.number[..., -1] == 0)[..., None, None, None, None], state, 0)
 
 
 def scan_chunks(
@@ -74,27 +77,30 @@ def scan_chunks(
     """
     t = jax.tree.leaves(inputs)[0].shape[1]
     size = min(size, max(t, 1))
-    starts = None
-    if tokens.starts is not None:
-        starts = tokens.starts if tokens.valid is None else tokens.starts & tokens.valid
-
-    def cut(a: Array) -> Array:
-        """[B, T, G, ..., X] -> [chunks, B, G, ..., size, X]"""
-        a = jnp.moveaxis(a, 1, -2)
-        a = jnp.pad(a, (*((0, 0),) * (a.ndim - 2), (0, -t % size), (0, 0)))
-        return jnp.moveaxis(a.reshape(*a.shape[:-2], -1, size, a.shape[-1]), -3, 0)
 
     @jax.checkpoint
     def one(state: Array, part: Any) -> tuple[Array, Array]:
-        starts, inputs = part
-        number = None if starts is None else jnp.cumsum(starts, axis=1, dtype=jnp.int32)
-        return body(state, Chunk(number), inputs)
+        chunk, inputs = part
+        return body(state, chunk, inputs)
 
-    state, y = lax.scan(
-        one, state, (None if starts is None else cut(starts[..., None])[..., 0], jax.tree.map(cut, inputs))
-    )
+    inputs = jax.tree.map(lambda a: jnp.moveaxis(split(a, size), 2, -2), inputs)
+    state, y = lax.scan(one, state, jax.tree.map(lambda a: a.swapaxes(0, 1), (numbered(tokens, size), inputs)))
     n, b, g, r, c, v = y.shape
     return y.transpose(1, 0, 4, 2, 3, 5).reshape(b, n * c, g * r, v)[:, :t], state
+
+
+def numbered(tokens: Tokens, size: int) -> Chunk:
+    """The chunks of a call, all in one: number [B, n, size]."""
+    if tokens.starts is None:
+        return Chunk(None)
+    starts = tokens.starts if tokens.valid is None else tokens.starts & tokens.valid
+    return Chunk(jnp.cumsum(split(starts, size), axis=2, dtype=jnp.int32))
+
+
+def split(a: Shaped[Array, "B T *X"], size: int) -> Shaped[Array, "B n size *X"]:
+    """T cut into n chunks, the last one filled up with zeros."""
+    a = jnp.pad(a, ((0, 0), (0, -a.shape[1] % size), *((0, 0),) * (a.ndim - 2)))
+    return a.reshape(a.shape[0], -1, size, *a.shape[2:])
 
 
 def over_time(
@@ -131,33 +137,39 @@ def grouped(x: A, groups: int, axis: int = 2) -> A:
 
 def decay_in(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
     """What remains of the chunk's first state at each token: exp of the sum up to and with the token."""
-    return jnp.exp(_sums(log_decay, jnp.tril(_ones(log_decay))))
+    return jnp.exp(summed(log_decay, jnp.tril(_ones(log_decay))))
 
 
 def decay_out(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
     """What remains of each token's write at the end of the chunk: exp of the sum over the tokens after it."""
-    return jnp.exp(_sums(log_decay, jnp.triu(_ones(log_decay), 1)))
+    return jnp.exp(summed(log_decay, jnp.triu(_ones(log_decay), 1)))
 
 
 def pair_weights(
     q: Float[Array, "B G C K"],
     k: Float[Array, "B G C K"],
     log_decay: Float[Array, "B G R C X"] | None,
-    visible: Bool[Array, "#B C C"],
+    visible: Bool[Array, "#B 1 1 C C"],
 ) -> Float[Array, "B G R C C"]:
     """`sum_k q_t[k] k_s[k] exp(sum of log_decay[k] over s+1 ... t)` where t sees s, else 0. X is 1 (one decay a head)
     or K (one a key, and then R is 1); None: no decay."""
     if log_decay is not None and log_decay.shape[-1] > 1:
         scores = _keywise(q, k, log_decay[:, :, 0])[:, :, None]
-        return jnp.where(visible[:, None, None], scores, 0)
+        return jnp.where(visible, scores, 0)
     scores = jnp.einsum("bgtk,bgsk->bgts", q, k)[:, :, None]
-    if log_decay is not None:
-        c = q.shape[2]
-        # sums[t, s] over s < i <= t: one product with a triangle of ones, of the log-decays below the diagonal
-        columns = jnp.where(jnp.tril(jnp.ones((c, c), bool), -1), log_decay, 0)
-        sums = jnp.einsum("ti,bgris->bgrts", jnp.tril(jnp.ones((c, c), log_decay.dtype)), columns, precision=EXACT)
-        scores = scores * jnp.exp(sums)
-    return jnp.where(visible[:, None, None], scores, 0)
+    return scores * pair_decays(log_decay, visible, scores.dtype)
+
+
+def pair_decays(
+    log_decay: Float[Array, "... G R C 1"] | None, visible: Bool[Array, "... 1 1 C C"], dtype: Any
+) -> Float[Array, "... #G #R C C"]:
+    """`exp(sum of log_decay over s+1 ... t)` where token t (row) sees s (column), else 0."""
+    if log_decay is None:
+        return visible.astype(dtype)
+    # sums[t, s] over s < i <= t: one product with a triangle of ones, of the log-decays below the diagonal
+    columns = jnp.tril(jnp.broadcast_to(log_decay, (*log_decay.shape[:-1], log_decay.shape[-2])), -1)
+    sums = summed(columns, jnp.tril(_ones(log_decay)))
+    return jnp.where(visible, jnp.exp(sums), 0)
 
 
 def before(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
@@ -173,7 +185,7 @@ def later(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
 
 def decay_before(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
     """What remains of the chunk's first state before each token: exp of the sum up to the token, without it."""
-    return jnp.exp(_sums(log_decay, jnp.tril(_ones(log_decay), -1)))
+    return jnp.exp(summed(log_decay, jnp.tril(_ones(log_decay), -1)))
 
 
 def _keywise(
@@ -209,8 +221,9 @@ def _keywise(
     return scores[:, :, 0, :c, :c]
 
 
-def _sums(log_decay: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Array, "... C X"]:
-    return jnp.einsum("ti,...ix->...tx", which, log_decay, precision=EXACT)
+def summed(x: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Array, "... C X"]:
+    """At token t the sum of x over the tokens i with which[t, i] = 1."""
+    return jnp.einsum("ti,...ix->...tx", which, x, precision=EXACT)
 
 
 def _ones(like: Float[Array, "... C X"]) -> Float[Array, "C C"]:

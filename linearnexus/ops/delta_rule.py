@@ -98,8 +98,8 @@ def chunked(
         if g is not None:
             kept = decay_in(g)
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
-        visible = chunk.pairs(q.shape[2])
-        among = beta * pair_weights(k, k, g, visible & ~jnp.eye(q.shape[2], dtype=bool)[None])
+        visible = chunk.pairs(q)
+        among = beta * pair_weights(k, k, g, jnp.tril(visible, -1))
         wanted = beta * (v - chunk.read(keys) @ S)
         corrections = solve(among, wanted)
         y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
@@ -160,10 +160,10 @@ def low_rank_chunked(
 
     def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
         q, k, v, a, b, g = inputs
-        visible, g, v = chunk.pairs(q.shape[2]), g[:, :, None], v[:, :, None]
+        visible, g, v = chunk.pairs(q), g[:, :, None], v[:, :, None]
         order = jnp.tril(jnp.ones_like(visible))
         # one call a pair: all of them in one batched product end JAX 0.10 in a segmentation fault
-        early = [jnp.where(visible[:, None, None], before(pair_weights(later(a), x, g, order)), 0) for x in (b, k)]
+        early = [jnp.where(visible, before(pair_weights(later(a), x, g, order)), 0) for x in (b, k)]
         late = [pair_weights(q, x, g, visible) for x in (b, k)]
         found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
         found = solve(-early[0], found)
