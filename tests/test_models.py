@@ -13,9 +13,10 @@ import pytest
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout
-from linearnexus.core.module import roles
+from linearnexus.core.module import roles, scale_residual
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models import language_model
+from linearnexus.models.block import Block
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import PRESETS, override, preset
@@ -139,6 +140,17 @@ def test_every_parameter_has_one_role(name: str) -> None:
             where.endswith(".router")
         ), where
         assert leaf.dtype == np.float32, where
+
+
+def test_layers_drawn_together_are_those_drawn_alone() -> None:
+    """Catches a layer with another's key or place in the stack."""
+    key = jax.random.key(3)
+    for config in (tiny("jamba-nano"), tiny("rwkv7-nano", n_layer=2)):
+        keys = jax.random.split(jax.random.split(key, 4)[3], config.n_layer)
+        for layer, block in enumerate(LanguageModel.init(config, key).blocks):
+            alone = Block.init(config.block(layer), config, keys[layer]).placed(layer, config.n_layer)
+            alone = scale_residual(alone, config.n_residual**-0.5)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), block, alone)
 
 
 def test_what_writes_into_the_residual_stream_is_scaled_by_the_depth() -> None:

@@ -27,7 +27,7 @@ class MixerConfig(ABC):
 
     def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "SequenceMixer":
         """A new mixer of this config with random weights, for layer `layer` of `n_layer`."""
-        return _placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
+        return placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     @abstractmethod
     def sequence_flops(self, hidden_size: int, context: int) -> float:
@@ -49,7 +49,7 @@ class ChannelMixerConfig(ABC):
 
     def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "ChannelMixer":
         """A new channel mixer of this config with random weights, for layer `layer` of `n_layer`."""
-        return _placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
+        return placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     def idle(self, hidden_size: int) -> int:
         """Weights of matrix products that a token does not use (experts that it is not sent to)."""
@@ -70,7 +70,7 @@ def divides(name: str, divisor: int, whole_name: str, whole: int) -> None:
         raise UserError(f"{whole_name} {whole} is not divisible by {name} {divisor}; choose a divisor of {whole}.")
 
 
-def _placed(mixer: Any, layer: int, n_layer: int) -> Any:
+def placed(mixer: Any, layer: int, n_layer: int) -> Any:
     """The mixer with the initial values of its layer, where these depend on the depth (RWKV)."""
     return mixer.placed(layer, n_layer) if hasattr(mixer, "placed") else mixer
 

@@ -3,6 +3,7 @@
 The first moves information between tokens, the second works on each token alone (and may be absent, as in Mamba).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from linearnexus.core.layers import LayerNorm, RMSNorm, drop
 from linearnexus.core.module import module
 from linearnexus.mixers.base import ChannelMixer, ChannelMixerWithState, Context, Out, SequenceMixer, State, add_losses
+from linearnexus.mixers.config import placed
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 
@@ -23,15 +25,21 @@ class Block:
     channel_mixer: ChannelMixer | ChannelMixerWithState | None
 
     @classmethod
-    def init(cls, config: BlockConfig, model: ModelConfig, key: Array, layer: int) -> "Block":
+    def init(cls, config: BlockConfig, model: ModelConfig, key: Array) -> "Block":
+        """With random weights; `placed` adds what depends on the layer."""
         for_mixer, for_channel = jax.random.split(key)
-        channel, place = config.channel_mixer, (layer, model.n_layer)
+        channel = config.channel_mixer
         return cls(
             norm=model.norm.init(model.hidden_size),
-            mixer=config.mixer.init(model.hidden_size, for_mixer, *place),
+            mixer=config.mixer.init(model.hidden_size, for_mixer),
             channel_norm=None if channel is None else model.norm.init(model.hidden_size),
-            channel_mixer=None if channel is None else channel.init(model.hidden_size, for_channel, *place),
+            channel_mixer=None if channel is None else channel.init(model.hidden_size, for_channel),
         )
+
+    def placed(self, layer: int, n_layer: int) -> "Block":
+        """The block as layer `layer` of `n_layer`."""
+        mixer, channel = (placed(part, layer, n_layer) for part in (self.mixer, self.channel_mixer))
+        return replace(self, mixer=mixer, channel_mixer=channel)
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> State:
         """The mixer's state; with that of the channel mixer, where it has one."""

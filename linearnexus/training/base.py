@@ -17,7 +17,7 @@ from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.stored import Keep
 from linearnexus.training import checkpoint, run_folder
-from linearnexus.training.step import init_state
+from linearnexus.training.step import state_like
 
 WEIGHTS = "base.safetensors"
 
@@ -54,5 +54,5 @@ def weights(folder: Path, good: Path, keep: Keep | None = None) -> tuple[Any, La
     model of both. `keep`: see `checkpoint.load_tree`; for runs without such weights. Raises UserError."""
     config, info = run_folder.read_config(folder)
     kept = load(folder, info["from"], config.model) if config.keeps_base else None
-    like = jax.eval_shape(lambda: init_state(config, kept)).model
+    like = state_like(config, kept).model
     return checkpoint.load_tree(good / checkpoint.MODEL, like, None if config.keeps_base else keep), kept

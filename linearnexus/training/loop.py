@@ -39,6 +39,7 @@ from linearnexus.training.step import (
     TrainState,
     compiled_for,
     init_state,
+    state_like,
     train_step,
     whole,
 )
@@ -93,7 +94,7 @@ def train(
         "frequencies_loss": source.frequencies_loss(),
     }
     if base is not None:
-        info["trainable_parameters"] = count(jax.eval_shape(lambda: init_state(config, base.model)).model)
+        info["trainable_parameters"] = count(state_like(config, base.model).model)
     folder = run_folder.create(config, name)
     try:
         save(source.tokenizer, folder / "tokenizer.json")
@@ -202,7 +203,7 @@ class _Loop:
             state = init_state(self.config, self.base)
             self.base = None  # its arrays may be those of the state, which the first step gives up
             return state
-        like = jax.eval_shape(lambda: init_state(self.config, self.kept))
+        like = state_like(self.config, self.kept)
         saved = checkpoint.load_state(start_from)
         self.best = tuple(saved["best"]) if saved["best"] else None
         self.pending = [tuple(pair) for pair in saved["pending"]]
