@@ -38,10 +38,9 @@ def compiled_for(config: TrainConfig) -> TrainConfig:
 
 def init_state(config: TrainConfig, base: LanguageModel | None = None) -> TrainState:
     """The state before the first step: random from the config's seed, or from the weights of another run."""
-    config, seed = compiled_for(config), jnp.uint32(config.seed)
     if base is not None:
         return _begun(config, base)
-    return _compiled_random()(config, seed)
+    return _compiled_random()(compiled_for(config), jnp.uint32(config.seed))
 
 
 def state_like(config: TrainConfig, base: LanguageModel | None = None) -> TrainState:
