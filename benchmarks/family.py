@@ -141,6 +141,7 @@ def main() -> None:
     for job, function in jobs.items():
         if job not in known:
             known[job] = function()
+            jax.clear_caches()  # all the programs of all the jobs are more mappings than Linux gives a process
             print(job, known[job], flush=True)
             if options.results:
                 options.results.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

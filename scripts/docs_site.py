@@ -15,7 +15,11 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"index.md": "README.md", "benchmarks.md": "benchmarks/README.md"}  # of the site: where in the repository
+PAGES = {  # of the site: where in the repository
+    "index.md": "README.md",
+    "benchmarks.md": "benchmarks/README.md",
+    "family.md": "benchmarks/family.md",
+}
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)([^)]*\))")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 LANGUAGES = {".py": "python", ".toml": "toml"}
