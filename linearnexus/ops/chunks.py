@@ -10,7 +10,7 @@ heads sharing the keys of one group. Three rules keep it exact for long texts an
 Look first at: `scan_chunks`, `Chunk`, `pair_weights`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -153,11 +153,23 @@ def pair_weights(
 ) -> Float[Array, "B G R C C"]:
     """`sum_k q_t[k] k_s[k] exp(sum of log_decay[k] over s+1 ... t)` where t sees s, else 0. X is 1 (one decay a head)
     or K (one a key, and then R is 1); None: no decay."""
+    return each_pair_weights([q], [k], log_decay, visible)[0][0]
+
+
+def each_pair_weights(
+    queries: Sequence[Float[Array, "B G C K"]],
+    keys: Sequence[Float[Array, "B G C K"]],
+    log_decay: Float[Array, "B G R C X"] | None,
+    visible: Bool[Array, "#B 1 1 C C"],
+) -> list[list[Float[Array, "B G R C C"]]]:
+    """The same for each of several queries (first index) with each of several keys, under the same decays, in larger
+    products (RWKV-7: 0.91 of a training step's time)."""
     if log_decay is not None and log_decay.shape[-1] > 1:
-        scores = _keywise(q, k, log_decay[:, :, 0])[:, :, None]
-        return jnp.where(visible, scores, 0)
-    scores = jnp.einsum("bgtk,bgsk->bgts", q, k)[:, :, None]
-    return scores * pair_decays(log_decay, visible, scores.dtype)
+        scores = _keywise(jnp.stack(queries, axis=2), jnp.stack(keys, axis=2), log_decay[:, :, 0])
+        scores = jnp.where(visible[:, :, :, None], scores.swapaxes(3, 4), 0)
+        return [[scores[:, :, i, j][:, :, None] for j in range(len(keys))] for i in range(len(queries))]
+    decays = pair_decays(log_decay, visible, queries[0].dtype)
+    return [[jnp.einsum("bgtk,bgsk->bgts", q, k)[:, :, None] * decays for k in keys] for q in queries]
 
 
 def pair_decays(
@@ -189,49 +201,51 @@ def decay_before(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
 
 
 def _keywise(
-    q: Float[Array, "B G C K"], k: Float[Array, "B G C K"], log_decay: Float[Array, "B G C K"]
-) -> Float[Array, "B G C C"]:
-    """The causal pairs under a decay for each key: blocks of LEAF tokens, then two neighbours become one block, again and
-    again. What a second half reads of the first passes the middle, so both factors `exp(sums to and from the middle)`
-    are at most 1 and the pairs are one matrix product."""
-    batch, c, size = q.shape[:2], q.shape[2], LEAF
+    q: Float[Array, "B G I C K"], k: Float[Array, "B G J C K"], log_decay: Float[Array, "B G C K"]
+) -> Float[Array, "B G I C J C"]:
+    """The causal pairs of I queries and J keys under a decay for each key: blocks of LEAF tokens, then two neighbours
+    become one block, again and again. What a second half reads of the first passes the middle, so both factors
+    `exp(sums to and from the middle)` are at most 1 and the pairs are one matrix product."""
+    c, size = log_decay.shape[2], LEAF
     while size < c:
         size *= 2
-    q, k, log_decay = (jnp.pad(x, ((0, 0), (0, 0), (0, size - c), (0, 0))) for x in (q, k, log_decay))
 
     def blocks(x: Array, size: int) -> Array:
-        """[B, G, C, K] -> [B, G, C / size, size, K]"""
-        return x.reshape(*batch, -1, size, x.shape[-1])
+        """[..., C, K] -> [..., C / size, size, K]"""
+        return x.reshape(*x.shape[:-2], -1, size, x.shape[-1])
 
     def half(x: Array, which: int, size: int) -> Array:
         """The first or second half of each block of twice the size."""
-        return blocks(x, size)[:, :, which::2]
+        return blocks(x, size)[..., which::2, :, :]
 
+    q, k, log_decay = (
+        jnp.pad(x, (*((0, 0),) * (x.ndim - 2), (0, size - c), (0, 0))) for x in (q, k, log_decay[:, :, None])
+    )
     scores = _leaves(*(blocks(x, LEAF) for x in (q, k, log_decay)))
-    while (size := scores.shape[-1]) < q.shape[2]:
+    while (size := scores.shape[-1]) < q.shape[-2]:
         reads = half(q, 1, size) * decay_in(half(log_decay, 1, size))
         writes = half(k, 0, size) * decay_out(half(log_decay, 0, size))
-        across = jnp.einsum("bgntk,bgnsk->bgnts", reads, writes)
+        across = jnp.einsum("bgintk,bgjnsk->bgnitjs", reads, writes)
         left, right = scores[:, :, ::2], scores[:, :, 1::2]
-        top = jnp.pad(left, ((0, 0),) * 4 + ((0, size),))
-        scores = jnp.concatenate([top, jnp.concatenate([across, right], axis=-1)], axis=-2)
-    return scores[:, :, 0, :c, :c]
+        top = jnp.pad(left, ((0, 0),) * 6 + ((0, size),))
+        scores = jnp.concatenate([top, jnp.concatenate([across, right], axis=-1)], axis=4)
+    return scores[:, :, 0, :, :c, :, :c]
 
 
 def _leaves(
-    q: Float[Array, "... LEAF K"], k: Float[Array, "... LEAF K"], log_decay: Float[Array, "... LEAF K"]
-) -> Float[Array, "... LEAF LEAF"]:
+    q: Float[Array, "B G I n LEAF K"], k: Float[Array, "B G J n LEAF K"], log_decay: Float[Array, "B G 1 n LEAF K"]
+) -> Float[Array, "B G n I LEAF J LEAF"]:
     """The same for few tokens: each reads the keys 0, 1, 2, ... tokens back, which decay once more at every step. (The
     decays of all pairs at once, [LEAF, LEAF, K], take the whole op 1.25 to 1.4 times as long.)"""
-    decay, leaf = jnp.exp(log_decay), q.shape[-2]
-    back = [jnp.sum(q * k, axis=-1)]
-    for _ in range(1, leaf):
+    decay, leaf, back = jnp.exp(log_decay), q.shape[-2], []
+    for _ in range(leaf):
+        back.append(jnp.sum(q[:, :, :, None] * k[:, :, None], axis=-1))
         k = decay * before(k)
-        back.append(jnp.sum(q * k, axis=-1))
-    # [t, j] with j = t - s steps back becomes [t, s]: in reverse, each row moves by one place less than the row above
-    rows = jnp.pad(jnp.stack(back[::-1], axis=-1), (*((0, 0),) * (q.ndim - 1), (0, leaf)))
+    # [t, i] with i = t - s steps back becomes [t, s]: in reverse, each row moves by one place less than the row above
+    rows = jnp.pad(jnp.stack(back[::-1], axis=-1), (*((0, 0),) * q.ndim, (0, leaf)))
     flat = rows.reshape(*rows.shape[:-2], -1)[..., leaf - 1 : -1]
-    return flat.reshape(*rows.shape[:-2], leaf, -1)[..., :leaf]
+    scores = flat.reshape(*rows.shape[:-2], leaf, -1)[..., :leaf]
+    return scores.transpose(0, 1, 4, 2, 5, 3, 6)
 
 
 def summed(x: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Array, "... C X"]:

@@ -34,6 +34,7 @@ from linearnexus.ops.chunks import (
     decay_before,
     decay_in,
     decay_out,
+    each_pair_weights,
     fresh,
     grouped,
     later,
@@ -99,10 +100,10 @@ def chunked(
             kept = decay_in(g)
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
         visible = chunk.pairs(q)
-        among = beta * pair_weights(k, k, g, jnp.tril(visible, -1))
+        among, weights = (pair_weights(x, k, g, visible) for x in (k, q))  # each_pair_weights ends JAX 0.10 here
         wanted = beta * (v - chunk.read(keys) @ S)
-        corrections = solve(among, wanted)
-        y = pair_weights(q, k, g, visible) @ corrections + chunk.read(reads) @ S
+        corrections = solve(jnp.tril(beta * among, -1), wanted)
+        y = weights @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
     beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
@@ -162,9 +163,8 @@ def low_rank_chunked(
         q, k, v, a, b, g = inputs
         visible, g, v = chunk.pairs(q), g[:, :, None], v[:, :, None]
         order = jnp.tril(jnp.ones_like(visible))
-        # one call a pair: all of them in one batched product end JAX 0.10 in a segmentation fault
-        early = [jnp.where(visible, before(pair_weights(later(a), x, g, order)), 0) for x in (b, k)]
-        late = [pair_weights(q, x, g, visible) for x in (b, k)]
+        early, late = each_pair_weights([later(a), q], [b, k], g, order)
+        early, late = ([jnp.where(visible, x, 0) for x in pair] for pair in (map(before, early), late))
         found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
         found = solve(-early[0], found)
         y = late[0] @ found + late[1] @ v + chunk.read(q[:, :, None] * decay_in(g)) @ S
