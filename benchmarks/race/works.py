@@ -48,7 +48,7 @@ WORKS = (
     *(Work("training", "mamba", 4, 128, b, t, peers=("transformers", "mamba.py")) for b, t in ((12, 64), (4, 512))),
     *(Work("training", "mamba2", 4, 128, b, t) for b, t in ((12, 64), (4, 512))),
     *(Work("generation", "gpt", n, d, 1, 200 if d < 768 else 64, v) for n, d, v in GPT_SIZES),
-    Work("generation", "gpt", 12, 768, 1, 64, 50_257, weights="int8"),
+    *(Work("generation", "gpt", n, d, 1, 200 if d < 768 else 64, v, weights="int8") for n, d, v in GPT_SIZES[1:]),
     *(Work("generation", "gpt", n, d, 16, 200 if d < 768 else 32, v) for n, d, v in GPT_SIZES),
     *(Work("generation", a, 4, 128, batch, 200) for batch in (1, 16) for a in ("mamba", "mamba2")),
 )

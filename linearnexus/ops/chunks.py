@@ -22,7 +22,7 @@ from linearnexus.core.module import module
 from linearnexus.core.tokens import Tokens
 
 A = TypeVar("A", Array, Array | None)
-LEAF = 4  # tokens up to which per-key decays are formed pair by pair
+LEAF = 4  # tokens of the smallest blocks under decays a key
 EXACT = lax.Precision.HIGHEST  # sums of log-decays never go through the narrow formats of a GPU or TPU
 
 
