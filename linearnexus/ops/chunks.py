@@ -3,7 +3,7 @@
 Inside a chunk everything is a matrix product; from chunk to chunk goes the state [B, G, R, K, V], with R of the H = G R
 heads sharing the keys of one group. Three rules keep it exact for long texts and extreme decays:
 
-    a decay over a stretch is the sum of that stretch's log-decays, never the difference of two longer sums
+    a decay over a stretch comes from that stretch's log-decays alone, never from the difference of two longer sums
     log-decays are finite and at most 0, and only sums of them go into `exp`: nothing overflows
     nothing is divided by a decay
 
