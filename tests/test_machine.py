@@ -26,3 +26,19 @@ def test_the_heap_grows_in_addresses_and_keeps_what_was_freed() -> None:
     memory, addresses, quarter = map(int, done.stdout.split())  # KiB
     assert 60 << 10 < memory < 80 << 10
     assert addresses > 0.9 * quarter
+
+
+IN_TURN = """
+import jax, jax.numpy as jnp
+from linearnexus.core.machine import compute_in_turn
+compute_in_turn()
+multiply = jax.jit(lambda x: x @ x @ x @ x)
+x = jnp.ones((1000, 1000))
+multiply(x).block_until_ready()
+assert all(multiply(x).is_ready() for _ in range(5))
+"""
+
+
+def test_a_computation_has_ended_when_its_call_returns() -> None:
+    """Catches steps that overlap, each with a working memory of its own."""
+    subprocess.run([sys.executable, "-c", IN_TURN], check=True)

@@ -17,6 +17,7 @@ from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import Generator  # noqa: E402
 from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig  # noqa: E402
+from linearnexus.models.language_model import LanguageModel  # noqa: E402
 from linearnexus.models.presets import pure  # noqa: E402
 from linearnexus.models.stored import stored  # noqa: E402
 from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
@@ -48,8 +49,8 @@ def build(work: Work, side: str) -> Unit:
         optimizer="adamw",
         learning_rate=1e-3,
     )
-    state = init_state(config)
     if work.kind == "training":
+        state = init_state(config)
         ids = np.random.default_rng(0).integers(0, work.vocab_size, (1, work.batch, work.length + 1)).astype(np.int32)
         inputs, targets, rate = ids[:, :, :-1], ids[:, :, 1:], jnp.float32(1e-3)
 
@@ -61,7 +62,7 @@ def build(work: Work, side: str) -> Unit:
 
         return step
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + work.vocab_size)))
-    model = stored(state.model, work.weights)
+    model = stored(jax.jit(lambda key: LanguageModel.init(config.model, key))(jax.random.key(0)), work.weights)
     generator = Generator(model, CharTokenizer(letters), context_length=work.length + 1)
     prompts, sampling = [letters[1]] * work.batch, SamplingConfig(temperature=0.8, top_k=50, top_p=0.95)
 
