@@ -3,7 +3,7 @@
 Look first at: `build`.
 """
 
-from linearnexus.core.machine import prepare
+from linearnexus.core.machine import give_back, prepare
 
 prepare()  # as the command line does, before JAX is imported
 
@@ -56,8 +56,11 @@ def build(work: Work, side: str) -> Unit:
 
         def step() -> int:
             nonlocal state
+            first = int(state.step) == 0
             state, metrics = train_step(state, inputs, targets, rate, config)
             assert np.isfinite(metrics["loss"])  # waits, as the peers do
+            if first:
+                give_back()  # as the training loop does
             return inputs.size
 
         return step

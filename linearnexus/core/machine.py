@@ -34,6 +34,13 @@ def keep_heap() -> None:
     _ask_for_huge_pages(libc, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
+def give_back() -> None:
+    """Gives what the heap holds free back to the system (glibc only). To be called once, after a first step: compiling
+    needed much that nothing needs again, and the step's working memory lies where later ones do not fit in again."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
     """Grows the heap by `size` bytes of addresses, which cost no memory until they are used, asks for huge pages there,
     and leaves them to the heap."""

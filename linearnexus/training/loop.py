@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.machine import give_back
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.models.costs import count
@@ -255,6 +256,8 @@ class _Loop:
             state, metrics = train_step(state, inputs, targets, jnp.float32(rate), self.program, *documents, self.kept)
             done += 1
             self.pending.append((metrics["loss"], metrics["grad_norm"]))
+            if done == self.first + 1:
+                give_back()
             if self.total is None:
                 self._measure(done, metrics)
             if (self.total is None or done < self.total) and self._over_time():
