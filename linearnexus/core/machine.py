@@ -1,5 +1,5 @@
-"""What is set on the machine before the first computation: the compilation cache, memory that stays with the process,
-and one computation at a time on a CPU.
+"""What is set on the machine before the first computation (the compilation cache, memory that stays with the process,
+one computation at a time on a CPU), and what goes back to it after the first step.
 
 Look first at: `prepare`.
 """
@@ -36,7 +36,7 @@ def keep_heap() -> None:
 
 def give_back() -> None:
     """Gives what the heap holds free back to the system (glibc only). To be called once, after a first step: compiling
-    needed much that nothing needs again, and the step's working memory lies where later ones do not fit in again."""
+    needed much that nothing needs again, and later steps do not always fit where the first one's working memory was."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
@@ -79,7 +79,7 @@ def cache_compilations(tell: Callable[[str], None]) -> None:
 def compute_in_turn() -> None:
     """Lets a CPU's computations run in the thread that asks for them, to be called before the first one. In JAX's own
     threads the next one may begin before the last one has freed its working memory, and a step that waits for its loss
-    does not wait for that: heaps of 3 to 5 such memories where one is enough (docs/log.md). It costs no speed."""
+    does not wait for that: heaps of 3 to 5 such memories where one is enough, and no faster (docs/log.md)."""
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)
