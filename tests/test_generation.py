@@ -452,6 +452,58 @@ def test_draws_follow_the_filtered_distribution(choice, strict):
     assert abs(agree - (probability**2).sum()) < 5 * math.sqrt(0.25 / n)
 
 
+@pytest.mark.parametrize("size", [1, 2, 12, 65, 1000])
+def test_the_place_where_the_sum_exceeds_u(size, strict):
+    """Against float64 sums, and never a place without weight, wherever u falls and however sums are rounded."""
+    rng = np.random.default_rng(size)
+    weight = np.exp(8 * rng.standard_normal((400, size))).astype(np.float32)
+    weight[:, rng.permutation(size)[: size // 2]] = 0
+    for u in (rng.random((400, 1), np.float32), np.float32(0), np.float32(1 - 2**-24)):
+        u = np.broadcast_to(u, (400, 1))
+        place = np.asarray(sampling._spin(jnp.asarray(weight), jnp.asarray(u)))
+        assert (np.take_along_axis(weight, place[:, None], 1) > 0).all()
+        so_far = np.cumsum(weight.astype(np.float64), axis=1) / weight.sum(1, dtype=np.float64, keepdims=True)
+        before = np.take_along_axis(np.c_[np.zeros(400), so_far], place[:, None], 1)
+        after = np.take_along_axis(so_far, place[:, None], 1)
+        assert ((before - 1e-5 < u) & (u < after + 1e-5)).all()
+
+
+def test_candidates_are_enough_or_all_are_looked_at(strict):
+    """With many tokens, a few stand for the best k: whatever k is, with ties, and whoever is in the batch."""
+    size, rows = 5 * sampling.MANY // 4, 300
+    rng = np.random.default_rng(0)
+    logits = (2 * rng.standard_normal((4, size))).astype(np.float32)
+    logits[1] = np.minimum(logits[1].round(0), 2)  # hundreds of equal ones at the top
+    logits[2] = -np.inf
+    logits[2, 7:10] = 0
+    number = jnp.arange(4 * rows, dtype=jnp.int32) % rows
+    draw = jax.jit(lambda logits, number, values: sampling.sample(logits, values, number, jnp.int32(3)))
+    for choice in (
+        SamplingConfig(temperature=1.0, top_k=5),
+        SamplingConfig(temperature=5.0, top_k=sampling.CANDIDATES),
+        SamplingConfig(temperature=5.0, top_k=300, top_p=0.9),
+    ):
+        values = sampling.settings(choice)
+        after = np.array(sampling.stages(jnp.asarray(logits), choice)["min_p"])
+        tokens = np.asarray(draw(jnp.repeat(jnp.asarray(logits), rows, axis=0), number, values)).reshape(4, rows)
+        for row in range(4):
+            alone = draw(jnp.repeat(jnp.asarray(logits[row : row + 1]), rows, axis=0), number[:rows], values)
+            assert (np.asarray(alone) == tokens[row]).all()
+            assert after[row][tokens[row]].all()  # nothing that the filters take away
+            share = np.bincount(tokens[row], minlength=size) / rows
+            likely = after[row] > 0.05
+            assert (np.abs(share - after[row])[likely] < 5 * np.sqrt(0.25 / rows)).all()
+            rest = (-after[row]).argsort(kind="stable").argsort() >= sampling.CANDIDATES
+            assert abs(share[rest].sum() - after[row][rest].sum()) < 5 * np.sqrt(0.25 / rows)
+
+
+def test_scores_that_are_not_numbers_still_give_a_token(strict):
+    logits = jnp.full((2, 2 * sampling.MANY + 1), jnp.nan)
+    for choice in (SamplingConfig(temperature=0), SamplingConfig(), SamplingConfig(top_k=5, top_p=0.5)):
+        token = sampling.sample(logits, sampling.settings(choice), jnp.arange(2, dtype=jnp.int32), jnp.int32(0))
+        assert ((np.asarray(token) >= 0) & (np.asarray(token) < logits.shape[1])).all()
+
+
 def test_extreme_values_stay_finite(strict):
     logits = jnp.array([[1e4, -1e4, 3.0, 0.0]])
     for choice in (

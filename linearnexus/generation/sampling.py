@@ -1,6 +1,6 @@
 """From the scores (logits) of the next token to one token: penalty, temperature, top-k, top-p, min-p, then a draw.
 
-    p = softmax(filtered logits)        token = argmax(filtered logits + Gumbel noise), which is a draw from p
+    p = softmax(filtered logits)        token = the first one at which the sum of p so far exceeds u, uniform in [0, 1)
 
 A filter sets the logits of the tokens it removes to -inf. The order is that of the transformers library. Equal scores
 are kept or removed together, and the best token always stays.
@@ -8,9 +8,10 @@ are kept or removed together, and the best token always stays.
 Which filters are on is static, their values are traced: changing the temperature compiles nothing. `settings` holds the
 values of those that are on, so its keys say which are.
 
-Look first at: `filtered`, `sample`, `_above`.
+Look first at: `filtered`, `sample`, `draw`, `_above`.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from jaxtyping import Bool, Float, Int
 from linearnexus.generation.config import SamplingConfig
 
 Settings = Mapping[str, Any]  # name -> scalar
+
+MANY = 2048  # with more tokens than these, top-k's filters look at
+CANDIDATES = 128  # so many of the best, and at all of them only where these are not enough
 
 
 def settings(sampling: SamplingConfig) -> Settings:
@@ -53,15 +57,54 @@ def sample(
 ) -> Int[Array, "B"]:
     """One token a row. `seen`: tokens that the text holds, for the penalty.
 
-    The noise depends on the seed, the sample number of the row and the index of the token among the generated ones,
+    The draw depends on the seed, the sample number of the row and the index of the token among the generated ones,
     never on the row itself: a prompt gives the same text alone and in any batch.
     """
-    *_, (_, final) = filtered(logits, settings, seen)
+    if "repetition_penalty" in settings and seen is not None:
+        logits = repetition_penalty(logits.astype(jnp.float32), seen, settings["repetition_penalty"])
     if "temperature" not in settings:
-        return jnp.argmax(final, axis=-1).astype(jnp.int32)
+        return _first(logits == jnp.max(logits, axis=-1, keepdims=True))
     key = jax.random.key(settings["seed"])
     keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(key, row), index))(number)
-    return jax.vmap(jax.random.categorical)(keys, final).astype(jnp.int32)
+
+    def among(logits: Float[Array, "B N"]) -> tuple[Float[Array, "B N"], Int[Array, "B"]]:
+        """The logits that top-k leaves, and a draw from those that all filters leave."""
+        after = dict(filtered(logits, settings))
+        return after.get("top_k", logits), draw(list(after.values())[-1], keys)
+
+    if "top_k" not in settings or logits.shape[1] <= MANY:
+        return among(logits)[1]
+    best, ids = lax.top_k(logits, CANDIDATES)
+    left, chosen = among(best)
+    token = jnp.take_along_axis(ids, chosen[:, None], axis=1)[:, 0]
+    enough = left[:, -1] == -jnp.inf  # the last candidate is out, and so are all that it exceeds
+    return lax.cond(jnp.all(enough), lambda: token, lambda: jnp.where(enough, token, among(logits)[1]))
+
+
+def draw(logits: Float[Array, "B N"], keys: Array) -> Int[Array, "B"]:
+    """A token a row from softmax(logits), with a key each: first one of about sqrt(N) stretches, by what it weighs as a
+    whole, then one of its tokens. A tenth of the time of noise for every one of 50,000 tokens when measured."""
+    size = math.isqrt(logits.shape[1] - 1) + 1
+    weight = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    weight = jnp.pad(weight, ((0, 0), (0, -weight.shape[1] % size))).reshape(len(weight), -1, size)
+    u = jax.vmap(lambda key: jax.random.uniform(key, (2, 1)))(keys)
+    stretch = _spin(weight.sum(axis=-1), u[:, 0])
+    inside = _spin(jnp.take_along_axis(weight, stretch[:, None, None], axis=1)[:, 0], u[:, 1])
+    return jnp.minimum(stretch * size + inside, logits.shape[1] - 1)  # beyond: only from scores that are not numbers
+
+
+def _spin(weight: Float[Array, "B N"], u: Float[Array, "B 1"]) -> Int[Array, "B"]:
+    """The first place of each row where the sum so far exceeds u times the whole. A place of weight 0 is never chosen,
+    however the sums are rounded."""
+    so_far = jnp.where(weight > 0, jnp.cumsum(weight, axis=-1), 0)
+    return _first(so_far > u * jnp.max(so_far, axis=-1, keepdims=True))
+
+
+def _first(true: Bool[Array, "B N"]) -> Int[Array, "B"]:
+    """The first true place of each row; the last place where there is none (scores that are not numbers).
+    `jnp.argmax` takes 10 times as long on a CPU."""
+    last = true.shape[1] - 1
+    return jnp.min(jnp.where(true, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
 
 def filtered(
