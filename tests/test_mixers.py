@@ -164,13 +164,15 @@ def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> No
     with precision("float32"):
         subject = mixer(EXAMPLES[name], "float32")
         x = subject.draw(np.random.default_rng(2), 3 * 8).astype(np.float32).reshape(3, 8, -1)
-        _, state = jit(subject.call)(subject.params, x, None, None, subject.start(3, 20))
-        state = jax.tree.map(np.asarray, state)
         valid, starts = (
             np.array([[True, True], [False, False], [False, True]]),
             np.array([[False, True], [True, True], [True, False]]),
         )
         step, call = jit(subject.step), jit(subject.call)
+        state = subject.start(3, 20)
+        for t in range(8):
+            state = step(subject.params, x[:, t], np.ones(3, bool), np.zeros(3, bool), state)[1]
+        state = jax.tree.map(np.asarray, state)
         two, one = (1e4 * x[:, :2], valid, starts), (1e4 * x[:, 0], valid[:, 0], starts[:, 0])
         after, once = call(subject.params, *two, state)[1], step(subject.params, *one, state)[1]
         # a row that has never had a token: attention has nothing to see there
@@ -311,13 +313,18 @@ def test_experts_drop_no_token(shape: tuple[int, ...], n: int, k: int, normalize
         moe = moved(config.init(6, jax.random.key(0)), "float64")
         rng = np.random.default_rng(3)
         x, dy = rng.standard_normal((*shape, 6)), rng.standard_normal((*shape, 6))
+
+        @jit
+        def both(moe: Any, x: Any) -> Any:
+            y, pull = jax.vjp(lambda moe, x: moe(x, NOTHING).y, moe, x)
+            return y, pull(jnp.asarray(dy))
+
         for crowded in (0.0, 50.0):
             router = moe.router.copy()
             router[0] += crowded * x.mean(axis=tuple(range(x.ndim - 1)))
             module = dataclasses.replace(moe, router=router)
-            y, pull = jax.vjp(lambda m, x: m(x, NOTHING).y, module, x)
+            y, slopes = both(module, x)
             assert error(np.asarray(y), all_experts(module, x, normalize)) < 1e-12
-            slopes = pull(dy)
             for leaf, name in ((slopes[0].up, "up"), (slopes[0].router, "router"), (slopes[0].down, "down")):
                 along = rng.standard_normal(leaf.shape)
 
@@ -338,7 +345,7 @@ def test_the_balancing_loss_knows_only_valid_tokens() -> None:
 
     def loss(router: Any, valid: Any) -> float:
         tokens = count_tokens((2, 4), valid, None, None, None)[0]
-        return float(dataclasses.replace(moe, router=router)(x, Context(tokens)).loss)
+        return float(jit(lambda moe: moe(x, Context(tokens)).loss)(dataclasses.replace(moe, router=router)))
 
     np.testing.assert_allclose(loss(100 * jnp.eye(4), None), 0.5, rtol=1e-5)
     np.testing.assert_allclose(loss(jnp.zeros((4, 4)).at[2].set(100.0), None), 2.0, rtol=1e-5)
@@ -378,7 +385,8 @@ def test_mamba3_begins_as_the_official_code() -> None:
 def test_angles_of_mamba3_stay_exact_over_a_long_text() -> None:
     """Catches sums that grow: after 20,000 turns of 0.3 radians float32's `cumsum` is off by 8e-4."""
     tokens = count_tokens((1, 20_000), None, None, None, None)[0]
-    angle = mamba3._angles(jnp.full((1, 20_000, 1, 1), 0.3), jnp.full((1, 1, 1), 0.5), tokens)[0, :, 0, 0]
+    angles = jit(mamba3._angles)(jnp.full((1, 20_000, 1, 1), 0.3), jnp.full((1, 1, 1), 0.5), tokens)
+    angle = angles[0, :, 0, 0]
     exact = 0.5 + float(np.float32(0.3)) * np.arange(1, 20_001)
     assert float(jnp.abs(angle).max()) <= np.pi + 1e-6
     assert np.abs(np.exp(1j * np.asarray(angle, np.float64)) - np.exp(1j * exact)).max() < 3e-4
@@ -546,8 +554,11 @@ def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pyte
             return jnp.concatenate(outputs, axis=1)
 
         def pulled(function: Any) -> Any:
-            y, pull = jax.vjp(function, q, k, v)
-            return y, *pull(dy * np.asarray(valid)[..., None, None])
+            def run(q: Any, k: Any, v: Any) -> Any:
+                y, pull = jax.vjp(function, q, k, v)
+                return y, *pull(dy * np.asarray(valid)[..., None, None])
+
+            return jit(run)(q, k, v)
 
         got = pulled(lambda q, k, v: op.causal_attention(q, k, v, tokens, None, dropout))
         want = pulled(blocks)
