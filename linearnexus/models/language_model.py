@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, unembed
 from linearnexus.core.module import module, scale_residual, static, table
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context, State, add_losses
+from linearnexus.mixers.base import Context, Out, State, add_losses
 from linearnexus.models.block import Block
 from linearnexus.models.config import ModelConfig
 
@@ -109,7 +109,7 @@ class LanguageModel:
         if state is not None:
             states = []
             for layer, (block, block_state) in enumerate(zip(self.blocks, state.layers, strict=True)):
-                out = block(x, _at(context, layer), block_state)
+                out = _call(block, x, _at(context, layer), block_state)
                 x, context = out.y, _told(context, out.shared)
                 states.append(out.state)
             return Output(self._logits(x), ModelState(tuple(states), position, index))
@@ -133,7 +133,7 @@ class LanguageModel:
         x = self._embed(ids, context.tokens.position)
         states = []
         for block, block_state in zip(self.blocks, state.layers, strict=True):
-            out = block.step(x, context, block_state)
+            out = _step(block, x, context, block_state)
             x, context = out.y, _told(context, out.shared)
             states.append(out.state)
         return self._logits(x), ModelState(tuple(states), position, index)
@@ -155,7 +155,7 @@ class LanguageModel:
         losses."""
         losses = []
         for place, block in enumerate(blocks):
-            out = block(x, _at(context, first + place))
+            out = _call(block, x, _at(context, first + place), None)
             x, context = out.y, _told(context, out.shared)
             losses.append(out.loss)
         return x, context.shared, add_losses(*losses)
@@ -189,6 +189,17 @@ class LanguageModel:
 
     def _logits(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
         return at_least_float32(unembed(self.norm(x), self.embedding if self.head is None else self.head))
+
+
+@jax.jit
+def _call(block: Block, x: Float[Array, "B T D"], context: Context, state: Any) -> Out:
+    """One block over a call. Under `jit`, layers of a kind are traced once and share what Python made of them."""
+    return block(x, context, state)
+
+
+@jax.jit
+def _step(block: Block, x: Float[Array, "B D"], context: Context, state: Any) -> Out:
+    return block.step(x, context, state)
 
 
 def _at(context: Context, layer: int | Int[Array, ""]) -> Context:
