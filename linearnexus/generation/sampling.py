@@ -102,7 +102,7 @@ def _spin(weight: Float[Array, "B N"], u: Float[Array, "B 1"]) -> Int[Array, "B"
 
 def _first(true: Bool[Array, "B N"]) -> Int[Array, "B"]:
     """The first true place of each row; the last place where there is none (scores that are not numbers).
-    `jnp.argmax` takes 10 times as long on a CPU."""
+    `jnp.argmax` takes 4 to 18 times as long on a CPU for 50,000 tokens."""
     last = true.shape[1] - 1
     return jnp.min(jnp.where(true, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
