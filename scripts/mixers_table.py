@@ -17,7 +17,7 @@ import jax
 
 from linearnexus.core.config import config_name, config_types
 from linearnexus.core.module import roles
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.costs import costs, count
 from linearnexus.models.presets import PRESETS, preset
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from linearnexus.core.config import config_types
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from scripts import mixers_table
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,7 @@ from linearnexus.interop.jamba import experts_table
 from linearnexus.interop.layouts import ONE_MORE, SAME, TAPS, Entry, by_group, linear, under
 from linearnexus.interop.llama import MLP, heads, rope, rope_written, swiglu
 from linearnexus.interop.settings import MOST, Family, Settings, patterned, tables
-from linearnexus.mixers.config import MixerConfig
-from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MLPConfig, MoEConfig
+from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MixerConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 HEAD_SIZE, ROTATED = 256, 0.25

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from linearnexus.core.layers import LayerNorm, RMSNorm, drop
 from linearnexus.core.module import module
 from linearnexus.mixers.base import ChannelMixer, ChannelMixerWithState, Context, Out, SequenceMixer, State, add_losses
-from linearnexus.mixers.config import placed
+from linearnexus.mixers.configs.mixer_config import placed
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from linearnexus.core.config import config_types, make
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 ITEM = re.compile(r"\s*(?:(\d+)\s*\*\s*)?([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")

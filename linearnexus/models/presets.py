@@ -19,7 +19,6 @@ from pathlib import Path
 
 from linearnexus.core.config import config_types, replaced
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.mixers.config import MixerConfig
 from linearnexus.mixers.configs import (
     AttentionConfig,
     DeltaNetConfig,
@@ -32,6 +31,7 @@ from linearnexus.mixers.configs import (
     Mamba2Config,
     Mamba3Config,
     MambaConfig,
+    MixerConfig,
     MLPConfig,
     MLSTMConfig,
     MoEConfig,

@@ -13,8 +13,7 @@ from typing import Any
 
 import jax
 
-from linearnexus.mixers.config import MixerConfig
-from linearnexus.mixers.configs import AttentionConfig, MambaConfig
+from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MixerConfig
 from linearnexus.teaching.explanation import Explanation, bytes_text, table
 from linearnexus.teaching.measure import context, least_seconds, nbytes
 from linearnexus.teaching.picture import Picture

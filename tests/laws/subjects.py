@@ -17,7 +17,7 @@ from linearnexus.core.config import config_types
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import count_tokens
 from linearnexus.mixers.base import Context
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from tests.laws.law import Law, Subject, jit, precision

@@ -14,7 +14,7 @@ import pytest
 from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers import configs
 from linearnexus.mixers.base import Context
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models import presets
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.ops import delta_rule, linear_attention
