@@ -35,12 +35,12 @@ from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import Progress, decode, fresh  # noqa: E402
 from linearnexus.generation.sampling import settings  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
-from linearnexus.models.presets import PRESETS, override, preset  # noqa: E402
+from linearnexus.models.presets import override, preset, presets  # noqa: E402
 from linearnexus.teaching.measure import least_seconds  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.step import init_state, train_step  # noqa: E402
 
-NANO = tuple(name for name in PRESETS if name.endswith("-nano"))
+NANO = tuple(name for name in presets() if name.endswith("-nano"))
 TOKENS, LENGTHS = 8192, (512, 2048, 8192)
 POSITIONS, STEPS = (100, 16_000), 64
 SECONDS, ROUNDS = 6.0, 3  # of a preset at a length in all, and turns

@@ -19,7 +19,7 @@ from linearnexus.models import language_model
 from linearnexus.models.block import Block
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.presets import PRESETS, override, preset
+from linearnexus.models.presets import override, preset, presets
 from tests.laws import reference
 from tests.laws.law import error, jit, precision
 from tests.laws.subjects import moved
@@ -35,7 +35,7 @@ PUBLISHED = {
     "mamba2-130m": 128_989_632,
     "mamba2-370m": 368_346_624,
 }
-SMALL = [name for name in PRESETS if name not in PUBLISHED]
+SMALL = [name for name in presets() if name not in PUBLISHED]
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def test_an_untrained_model_knows_nothing(
     assert 0 < loss / np.log(vocab) - 1 < excess
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_every_parameter_has_one_role(name: str) -> None:
     """Weight decay and Muon go by role: tables have two dimensions, matrices two (a stack of experts three), everything
     with one is a vector."""
@@ -380,7 +380,7 @@ def test_float64_activations_over_float32_parameters() -> None:
 # configs
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_a_config_survives_json(name: str) -> None:
     config = preset(name)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config

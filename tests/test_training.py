@@ -22,9 +22,9 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.module import matrix, module, roles, table, vector
 from linearnexus.data.batches import WindowBatches, evaluation_windows, split
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RWKV7Config
+from linearnexus.models.architectures import rwkv
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.presets import rwkv
 from linearnexus.training import checkpoint, loop, optimizers, source
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.report import read_samples

@@ -16,9 +16,9 @@ from benchmarks.race.works import Work  # noqa: E402
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import Generator  # noqa: E402
 from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
+from linearnexus.models.architectures import pure  # noqa: E402
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
-from linearnexus.models.presets import pure  # noqa: E402
 from linearnexus.models.stored import stored  # noqa: E402
 from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402

@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if verb not in VERBS:
             raise unknown("verb", verb, VERBS)
+        importlib.import_module("linearnexus.models.own_mixers").load_own_mixers()
         importlib.import_module("linearnexus.posttraining.config")  # any run may be one of fine-tuning
         importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
     except UserError as error:

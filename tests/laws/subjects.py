@@ -20,6 +20,7 @@ from linearnexus.mixers.base import Context
 from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.own_mixers import load_own_mixers
 from tests.laws.law import Law, Subject, jit, precision
 
 WIDTHS = (18, 24, 36, 48, 60, 64)  # a mixer gets the first that it accepts
@@ -30,6 +31,7 @@ HUGE = 1e4  # size of the inputs that do not count
 
 def mixer_examples() -> dict[str, MixerConfig]:
     """Every registered mixer's examples, named by what differs from the defaults."""
+    load_own_mixers()
     found = {}
     for name, cls in sorted(config_types(MixerConfig).items()):
         for example in cls.examples():

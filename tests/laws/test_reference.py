@@ -15,7 +15,7 @@ from linearnexus.core.tokens import Tokens, count_tokens
 from linearnexus.mixers import configs
 from linearnexus.mixers.base import Context
 from linearnexus.mixers.configs import MixerConfig
-from linearnexus.models import presets
+from linearnexus.models.architectures import rwkv
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.ops import delta_rule, linear_attention
 from linearnexus.ops import selective_scan as scan_op
@@ -302,7 +302,7 @@ def test_rwkv7_is_its_authors_model() -> None:
     with precision("float64"):
         mixer = configs.RWKV7Config(n_head=2, decay_rank=3, a_rank=5, v_rank=2, gate_rank=4)
         config = dataclasses.replace(
-            presets.rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
+            rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
         )
         model = subjects.moved(LanguageModel.init(config, jax.random.key(0)), "float64")
         rng = np.random.default_rng(12)
