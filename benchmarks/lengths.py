@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 
 from linearnexus.core.tokens import count_tokens  # noqa: E402
 from linearnexus.generation.engine import PREFILL  # noqa: E402
-from linearnexus.mixers.base import Context  # noqa: E402
+from linearnexus.mixers.contract import Context  # noqa: E402
 from linearnexus.models.presets import preset, presets  # noqa: E402
 from linearnexus.ops import delta_rule, linear_attention, selective_scan  # noqa: E402
 from linearnexus.teaching.measure import context, least_seconds  # noqa: E402

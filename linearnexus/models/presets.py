@@ -10,9 +10,11 @@ Look first at: `PRESETS`, `preset`, `override`.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from linearnexus.core.config import replaced
+from linearnexus.core.config import config_name, replaced
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.renames import CONFIG_FIELDS, forward
 from linearnexus.mixers.configs import (
     AttentionConfig,
     DeltaNetConfig,
@@ -134,4 +136,12 @@ def _parts_fields(block: BlockConfig) -> set[str]:
 
 
 def _fields(config: object) -> set[str]:
-    return {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return set()
+    return {field.name for field in dataclasses.fields(config)} | CONFIG_FIELDS.get(
+        config_name(type(config)), {}
+    ).keys()
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

@@ -16,8 +16,8 @@ import linearnexus.models.presets as presets
 from linearnexus.core.config import config_types
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context
 from linearnexus.mixers.configs import MixerConfig
+from linearnexus.mixers.contract import Context
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.own_mixers import load_own_mixers
@@ -109,7 +109,7 @@ def shortened(config: ModelConfig, up_to: int) -> ModelConfig:
 
 def parameters(config: ModelConfig) -> int:
     """Counts without allocating."""
-    shapes = jax.eval_shape(lambda key: LanguageModel.init(config, key), jax.random.key(0))
+    shapes = LanguageModel.shapes(config)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 

@@ -11,7 +11,7 @@ from linearnexus.mixers.configs.gated_conv import GatedConvConfig
 from linearnexus.mixers.configs.latent_attention import LatentAttentionConfig
 from linearnexus.mixers.configs.linear_attention import GLAConfig, LinearAttentionConfig, MLSTMConfig, RetNetConfig
 from linearnexus.mixers.configs.mamba import Mamba2Config, Mamba3Config, MambaConfig
-from linearnexus.mixers.configs.mixer_config import ChannelMixerConfig, MixerConfig, at_least_one, divides
+from linearnexus.mixers.configs.mixer_config import ChannelMixerConfig, MixerConfig, at_least_one, divides, placed
 from linearnexus.mixers.configs.rwkv import RWKV6Config, RWKV7Config
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "RopeScaling",
     "at_least_one",
     "divides",
+    "placed",
 ]

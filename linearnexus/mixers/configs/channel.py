@@ -29,7 +29,7 @@ class MoEConfig(ChannelMixerConfig):
     activation: Activation = "silu"
     gated: bool = True
     normalize: bool = True  # a token's chosen weights sum to 1 (Mixtral); False: they stay as they were (Jamba)
-    balance: float = 0.01  # weight of the loss that keeps experts equally busy
+    aux_loss_weight: float = 0.01  # weight of the loss that keeps experts equally busy
     shared_width: float = 0.0  # F / D of an expert that every token uses, gated (Qwen3-Next); 0: there is none
 
     def __post_init__(self) -> None:
@@ -39,8 +39,8 @@ class MoEConfig(ChannelMixerConfig):
                 f"experts_per_token is {self.experts_per_token} and there are {self.n_expert} experts; "
                 f"give at most {self.n_expert}."
             )
-        if not self.balance >= 0:
-            raise UserError(f"balance is {self.balance}; give 0 (off) or more, such as 0.01.")
+        if not self.aux_loss_weight >= 0:
+            raise UserError(f"aux_loss_weight is {self.aux_loss_weight}; give 0 (off) or more, such as 0.01.")
 
     def idle(self, hidden_size: int) -> int:
         matrices = 3 if self.gated else 2

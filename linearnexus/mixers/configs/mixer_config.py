@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.renames import rename_class_attributes
 from linearnexus.core.resolve import resolve
 
 if TYPE_CHECKING:
-    from linearnexus.mixers.base import ChannelMixer, SequenceMixer
+    from linearnexus.mixers.contract import ChannelMixer, SequenceMixer
 
 
 class MixerConfig(ABC):
@@ -22,7 +23,10 @@ class MixerConfig(ABC):
     decay: ClassVar[str] = "none"
     correction: ClassVar[str] = "none"  # what a write does to the old answer for its key
     paper: ClassVar[str] = ""
-    shares: ClassVar[bool] = False  # does it give later layers something (`Out.shared`)?
+    shares_values: ClassVar[bool] = False  # does it give later layers something (`MixerOutput.shared`)?
+
+    def __init_subclass__(cls) -> None:
+        rename_class_attributes(cls, "MixerConfig")
 
     def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "SequenceMixer":
         """A new mixer of this config with random weights, for layer `layer` of `n_layer`."""

@@ -42,7 +42,7 @@ class RWKV7Config(MixerConfig):
     decay: ClassVar[str] = "per key, from the token, at least 0.545"
     correction: ClassVar[str] = "erases along a_t c_t, a_t in (0, 1) for each key, what is found along c_t"
     paper: ClassVar[str] = "Peng et al. 2025"
-    shares: ClassVar[bool] = True  # the first layer's values
+    shares_values: ClassVar[bool] = True  # the first layer's values
 
     n_head: int = 4
     # ranks of the projections to decay, a, value residual and gate; None: the official multiples of 32
