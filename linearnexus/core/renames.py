@@ -120,8 +120,8 @@ def forward(module: str) -> Callable[[str], Any]:
 
 
 def keep_old_modules() -> None:
-    """Lets the old modules be imported: each stands for its new one, which is imported when something is taken out of
-    it."""
+    """Lets `from OLD import NAME` find the old modules: each stands for its new one, which is imported when something
+    is taken out of it."""
     for old in MODULES:
         sys.modules.setdefault(old, _OldModule(old))
 
@@ -150,8 +150,9 @@ def _sentence(old: str, new: str) -> str:
 
 def _tell(sentence: str) -> None:
     """Warns at the line of the first caller outside the package."""
+    between = ("linearnexus", "abc", "dataclasses", "jaxtyping")
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("linearnexus", "dataclasses", "abc"):
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in between:
         frame = frame.f_back
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     warnings.warn_explicit(sentence, RenamedWarning, frame.f_code.co_filename, frame.f_lineno, registry=registry)
