@@ -341,7 +341,7 @@ def test_rwkv7_is_its_authors_model() -> None:
 
         def both(model: Any) -> Any:
             x = model._embed(given, context.tokens.position)
-            return model._scan(x, context)[0], model._through(x, context, model.blocks, 0)[0]
+            return model._scan(x, context)[0], model._run_blocks(x, context, model.blocks, 0)[0]
 
         assert error(*map(np.asarray, jit(both)(model))) < TOLERANCE["float64"]
 
