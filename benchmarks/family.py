@@ -32,15 +32,15 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
-from linearnexus.generation.engine import Progress, decode, fresh  # noqa: E402
+from linearnexus.generation.engine import DecodeState, decode, fresh  # noqa: E402
 from linearnexus.generation.sampling import settings  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
-from linearnexus.models.presets import PRESETS, override, preset  # noqa: E402
+from linearnexus.models.presets import override, preset, presets  # noqa: E402
 from linearnexus.teaching.measure import least_seconds  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.step import init_state, train_step  # noqa: E402
 
-NANO = tuple(name for name in PRESETS if name.endswith("-nano"))
+NANO = tuple(name for name in presets() if name.endswith("-nano"))
 TOKENS, LENGTHS = 8192, (512, 2048, 8192)
 POSITIONS, STEPS = (100, 16_000), 64
 SECONDS, ROUNDS = 6.0, 3  # of a preset at a length in all, and turns
@@ -82,7 +82,7 @@ def generation(position: int) -> dict[str, float]:
         state = fresh(model, 1, 2 * POSITIONS[-1] if position == POSITIONS[-1] else 2 * STEPS + POSITIONS[0])
         here = np.full(1, position, np.int32)  # on the host: decoding gives its buffers up
         state = dataclasses.replace(state, position=jnp.asarray(here), index=jnp.asarray(here))
-        progress = Progress(state, jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32), jnp.int32(0), None)
+        progress = DecodeState(state, jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32), jnp.int32(0), None)
         chosen = settings(SamplingConfig(temperature=0.8, top_k=50, top_p=0.95))
 
         def write() -> None:

@@ -28,8 +28,8 @@ import numpy as np  # noqa: E402
 
 from linearnexus.core.tokens import count_tokens  # noqa: E402
 from linearnexus.generation.engine import PREFILL  # noqa: E402
-from linearnexus.mixers.base import Context  # noqa: E402
-from linearnexus.models.presets import PRESETS, preset  # noqa: E402
+from linearnexus.mixers.contract import Context  # noqa: E402
+from linearnexus.models.presets import preset, presets  # noqa: E402
 from linearnexus.ops import delta_rule, linear_attention, selective_scan  # noqa: E402
 from linearnexus.teaching.measure import context, least_seconds  # noqa: E402
 
@@ -42,7 +42,7 @@ T = 2048  # of the op families
 
 def mixers() -> dict[str, Any]:
     """The mixers of the small presets that have one, by the preset's name."""
-    configs = {name.removesuffix("-nano"): preset(name) for name in PRESETS if name.endswith("-nano")}
+    configs = {name.removesuffix("-nano"): preset(name) for name in presets() if name.endswith("-nano")}
     return {name: config.pattern[0].mixer for name, config in configs.items() if len(config.pattern) == 1}
 
 

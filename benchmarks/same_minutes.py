@@ -22,7 +22,7 @@ from queue import Queue
 from threading import Lock
 from typing import Any
 
-from linearnexus.models.presets import PRESETS
+from linearnexus.models.presets import presets
 
 PROMPT = "Once upon a time"
 
@@ -100,7 +100,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options.one[0], options.one[1], float(options.one[2]))))
         return
-    names = options.only or [name for name in PRESETS if name.endswith("-nano")]
+    names = options.only or [name for name in presets() if name.endswith("-nano")]
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 1]
     cores: Queue[int] = Queue()
     for core in available:

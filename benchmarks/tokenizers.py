@@ -16,8 +16,8 @@ import numpy as np
 
 from linearnexus.data.corpora import load_corpus
 from linearnexus.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, TiktokenTokenizer, WordTokenizer
-from linearnexus.tokenizers.base import AFTER_ANYTHING, PIECE, cut
 from linearnexus.tokenizers.tiktoken_bpe import _encoding
+from linearnexus.tokenizers.tokenizer import AFTER_ANYTHING, PIECE, cut
 
 VOCAB_SIZE = 4096
 

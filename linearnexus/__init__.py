@@ -13,8 +13,12 @@ W vocabulary.
 
 from typing import TYPE_CHECKING, Any
 
+from linearnexus.core.renames import keep_old_modules
+
 if TYPE_CHECKING:
     from linearnexus.api import Run, compare, generate, load, sft, train
+
+keep_old_modules()
 
 __all__ = ["Run", "compare", "generate", "load", "sft", "train"]
 

@@ -23,12 +23,12 @@ from linearnexus.generation.engine import Generation, Generator
 from linearnexus.generation.look import Inspection, inspect_prompt
 from linearnexus.lab.compare import Comparison, compare
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.stored import keeper, stored
+from linearnexus.models.quantize import quantize, quantizer
 from linearnexus.posttraining.config import SFTConfig, tuned
 from linearnexus.posttraining.lora import describe
 from linearnexus.posttraining.peft import save as save_adapters
 from linearnexus.tokenizers import load as load_tokenizer
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training import checkpoint, loop, run_folder
 from linearnexus.training.base import Base
 from linearnexus.training.base import weights as read_weights
@@ -192,9 +192,9 @@ def load(
     checkpoints = folder / "checkpoints"
     good = checkpoint.chosen(checkpoints, checkpoint_step, tell)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = whole(*read_weights(folder, good, keeper(weights)))
+    model = whole(*read_weights(folder, good, quantizer(weights)))
     if config.keeps_base:
-        model = stored(model, weights)
+        model = quantize(model, weights)
     return Run(folder, config, model, tokenizer, checkpoint.load_state(good)["step"])
 
 

@@ -17,7 +17,7 @@ import jax
 
 from linearnexus.core.config import config_name, config_types
 from linearnexus.core.module import roles
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.costs import costs, count
 from linearnexus.models.presets import PRESETS, preset
 
@@ -78,8 +78,8 @@ How to read the table:
 - The *mixer* is written as `--pattern` takes it, with the settings of its nano preset. All numbers are those of one
   such mixer at hidden size {hidden_size}.
 - *State* is what generation remembers of one sequence: the shapes of `init_state`. T grows with the text; S is heads x
-  keys x values; tail is the last inputs of a short convolution. The *bytes* are the state's in float32, after 1,024,
-  8,192 and 65,536 tokens. Attention's is a KV cache: compare the others with the first row.
+  keys x values; conv_state is the last inputs of a short convolution. The *bytes* are the state's in float32, after
+  1,024, 8,192 and 65,536 tokens. Attention's is a KV cache: compare the others with the first row.
 - *FLOPs* are those of the forward pass for a token, averaged over a text of 1,024: two for each weight of a matrix, and
   the config's `sequence_flops`, what the recurrence does between tokens. Training costs three times as many.
 - *Error* is the largest relative one, of values and gradients, that [the law](laws.md) found for the mixer: between a
@@ -91,7 +91,7 @@ a token writes, K is the length of a key, h the number of a head. f is elu + 1, 
 input gate, and m the logarithm that its state is divided by the exponential of. In RWKV r_t is the query and u weighs
 what a token reads of itself; in RWKV-7 w_t is the decay, c_t what is looked up, a_t how much of it is erased. In Mamba,
 dt_t is the step size, A the rate of decay, B_t the key, C_t the query, and D what passes by the memory; in Mamba-3 l_t
-is the share of its own input that a token writes at once; tail keeps the rest for the next one. In the
+is the share of its own input that a token writes at once; conv_state keeps the rest for the next one. In the
 convolution, w_j is the tap j tokens back, b_t and c_t are gates, and `*` is a product channel by channel. `.` is a dot
 product, I the identity. Vectors are rows where they stand left of a matrix.
 """

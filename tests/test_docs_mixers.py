@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from linearnexus.core.config import config_types
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from scripts import mixers_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,7 +126,8 @@ def test_presets_of_an_own_mixer_have_the_size_of_the_gpt(tmp_path: Path) -> Non
     (tmp_path / "my_mixer.py").write_text(EXAMPLE, encoding="utf-8")
     code = """
 from linearnexus.models.costs import costs
-from linearnexus.models.presets import add_mixers, preset
+from linearnexus.models.own_mixers import add_mixers
+from linearnexus.models.presets import preset
 add_mixers("my_mixer.py")
 for size in ("nano", "micro"):
     own, gpt = (costs(preset(f"{name}-{size}")).parameters for name in ("my-mixer", "gpt"))

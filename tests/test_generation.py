@@ -256,7 +256,7 @@ def test_the_state_is_donated():
     after = engine.prefill(writer.model, ids, valid, state)
     assert all(array.is_deleted() for array in jax.tree.leaves(state))
     token = jnp.zeros(2, jnp.int32)
-    progress = engine.Progress(after, token, token + 1, jnp.int32(0), None)
+    progress = engine.DecodeState(after, token, token + 1, jnp.int32(0), None)
     values = sampling.settings(GREEDY)
     later, _ = engine.decode(writer.model, progress, values, np.int32(3), CHARS.vocab_size)
     assert all(array.is_deleted() for array in jax.tree.leaves(after))

@@ -13,9 +13,8 @@ import pytest
 from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout, linear
 from linearnexus.core.module import roles
-from linearnexus.core.tokens import Tokens, count_tokens
+from linearnexus.core.tokens import TokenLayout, count_tokens
 from linearnexus.mixers import mamba3
-from linearnexus.mixers.base import ChannelMixer, Context, MatrixState, SequenceMixer
 from linearnexus.mixers.configs import (
     AttentionConfig,
     GLAConfig,
@@ -31,6 +30,7 @@ from linearnexus.mixers.configs import (
     RWKV7Config,
     RWKVMLPConfig,
 )
+from linearnexus.mixers.contract import ChannelMixer, Context, MatrixState, SequenceMixer
 from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.kv_cache import Cache
 from linearnexus.ops.short_conv import short_conv, short_conv_step
@@ -41,7 +41,7 @@ EXAMPLES = mixer_examples()
 ATTENTION = [name for name, config in EXAMPLES.items() if isinstance(config, AttentionConfig)]
 LATENT = [name for name, config in EXAMPLES.items() if isinstance(config, LatentAttentionConfig)]
 MAMBA = [name for name, config in EXAMPLES.items() if isinstance(config, MambaConfig)]
-NOTHING = Context(Tokens(None, None, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)))  # of tokens known
+NOTHING = Context(TokenLayout(None, None, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)))  # of tokens known
 MATRIX_MEMORY = [
     name
     for name, config in EXAMPLES.items()
@@ -158,7 +158,7 @@ def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> 
 
 @pytest.mark.parametrize("name", FIRST)
 def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> None:
-    """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, a tail that moves.
+    """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, last inputs that move.
     Also a call shorter than a convolution's taps, documents that would start at invalid tokens, and NaN in a softmax
     over nothing."""
     with precision("float32"):
@@ -238,13 +238,13 @@ def test_mambas_initial_values_are_the_official_ones() -> None:
     A = -np.exp(np.asarray(module.A_log, np.float64))
     np.testing.assert_allclose(A, np.broadcast_to(-np.arange(1, 17)[:, None], (16, inner)), rtol=1e-6)
     assert (np.asarray(module.D) == 1).all()
-    fan_in = {"w_in": width, "conv": 4, "conv_bias": 4, "w_select": inner, "w_dt": 16, "w_out": inner}
+    fan_in = {"w_in": width, "conv": 4, "conv_bias": 4, "x_proj": inner, "w_dt": 16, "w_out": inner}
     for name, inputs in fan_in.items():
         array = np.asarray(getattr(module, name), np.float64)
         bound = inputs**-0.5
         assert 0.97 * bound < np.abs(array).max() <= bound * (1 + 1e-6), name
         assert abs(array.std() - bound / np.sqrt(3)) < 0.08 * bound, name
-    assert module.w_dt.shape == (16, inner) and module.w_select.shape == (inner, 16 + 2 * 16)
+    assert module.w_dt.shape == (16, inner) and module.x_proj.shape == (inner, 16 + 2 * 16)
 
 
 def test_attention_and_mlp_begin_as_gpt2() -> None:
@@ -309,7 +309,7 @@ def test_experts_drop_no_token(shape: tuple[int, ...], n: int, k: int, normalize
     """Values against experts that see everything, and gradients against central differences. Catches a block too few,
     an expert's weights for another's token, a token that is lost when all go to one expert (the router favours one)."""
     with precision("float64"):
-        config = MoEConfig(n_expert=n, experts_per_token=k, width=1.5, normalize=normalize, balance=0.0)
+        config = MoEConfig(n_expert=n, experts_per_token=k, width=1.5, normalize=normalize, aux_loss_weight=0.0)
         moe = moved(config.init(6, jax.random.key(0)), "float64")
         rng = np.random.default_rng(3)
         x, dy = rng.standard_normal((*shape, 6)), rng.standard_normal((*shape, 6))
@@ -337,9 +337,9 @@ def test_experts_drop_no_token(shape: tuple[int, ...], n: int, k: int, normalize
 
 
 def test_the_balancing_loss_knows_only_valid_tokens() -> None:
-    """`balance` when experts are used and wanted alike, `balance` times their number when one has everything; padding
-    counts for nothing, and a model's training loss has the sum of its layers', its logged loss none."""
-    config = MoEConfig(n_expert=4, experts_per_token=1, balance=0.5)
+    """`aux_loss_weight` when experts are used and wanted alike, that times their number when one has everything;
+    padding counts for nothing, and a model's training loss has the sum of its layers', its logged loss none."""
+    config = MoEConfig(n_expert=4, experts_per_token=1, aux_loss_weight=0.5)
     moe = config.init(4, jax.random.key(0))
     x = jnp.tile(jnp.eye(4), (2, 1)).reshape(2, 4, 4)
 
@@ -451,24 +451,26 @@ def test_rwkv_begins_as_the_official_codes() -> None:
 @pytest.mark.parametrize("taps", [1, 2, 4])
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
-    """One tap (an empty tail), one token, calls shorter than the tail: against a sum written out, tail included, and as
-    steps."""
+    """One tap (an empty state), one token, calls shorter than the state: against a sum written out, state included, and
+    as steps."""
     with precision("float64"):
         rng = np.random.default_rng(4)
         x, weight = rng.standard_normal((3, length, 5)), rng.standard_normal((taps, 5))
-        tail = rng.standard_normal((3, taps - 1, 5))
+        conv_state = rng.standard_normal((3, taps - 1, 5))
         nine = jnp.full(3, 9, jnp.int32)
         tokens = count_tokens((3, length), None, None, nine, nine)[0]
-        y, after = jit(short_conv)(x, weight, tail, tokens)
-        whole = np.concatenate([tail, x], axis=1)
+        y, after = jit(short_conv)(x, weight, conv_state, tokens)
+        whole = np.concatenate([conv_state, x], axis=1)
         want = np.stack(
             [sum(weight[j] * whole[:, t + taps - 1 - j] for j in range(taps)) for t in range(length)], axis=1
         )
         np.testing.assert_allclose(y, want, rtol=1e-12)
         np.testing.assert_array_equal(after, whole[:, length:])
-        stepped, step = tail, jit(short_conv_step)
+        stepped, step = conv_state, jit(short_conv_step)
         for t in range(length):
-            one, stepped = step(x[:, t], weight, stepped, Tokens(None, None, tokens.position[:, t], tokens.index[:, t]))
+            one, stepped = step(
+                x[:, t], weight, stepped, TokenLayout(None, None, tokens.position[:, t], tokens.index[:, t])
+            )
             np.testing.assert_allclose(one, want[:, t], rtol=1e-12)
         np.testing.assert_array_equal(stepped, whole[:, length:])
 

@@ -19,7 +19,7 @@ from linearnexus.models import language_model
 from linearnexus.models.block import Block
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.presets import PRESETS, override, preset
+from linearnexus.models.presets import override, preset, presets
 from tests.laws import reference
 from tests.laws.law import error, jit, precision
 from tests.laws.subjects import moved
@@ -35,13 +35,13 @@ PUBLISHED = {
     "mamba2-130m": 128_989_632,
     "mamba2-370m": 368_346_624,
 }
-SMALL = [name for name in PRESETS if name not in PUBLISHED]
+SMALL = [name for name in presets() if name not in PUBLISHED]
 
 
 @functools.cache
 def shapes(config: ModelConfig) -> LanguageModel:
     """The model without its numbers: nothing is allocated."""
-    return jax.eval_shape(lambda key: LanguageModel.init(config, key), jax.random.key(0))
+    return LanguageModel.shapes(config)
 
 
 def count(config: ModelConfig) -> int:
@@ -125,7 +125,7 @@ def test_an_untrained_model_knows_nothing(
     assert 0 < loss / np.log(vocab) - 1 < excess
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_every_parameter_has_one_role(name: str) -> None:
     """Weight decay and Muon go by role: tables have two dimensions, matrices two (a stack of experts three), everything
     with one is a vector."""
@@ -258,7 +258,7 @@ def test_a_model_computes_its_equations(name: str, changes: dict[str, Any]) -> N
 
 def test_deep_models_scan_over_their_periods_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs, gradients and dropout's masks of 5 layers of period 2, scanned and unrolled. Catches layers that the
-    scan takes in another order, a tail left out, and layers whose dropout key differs between the two."""
+    scan takes in another order, a last part left out, and layers whose dropout key differs between the two."""
     with precision("float64"):
         attention = AttentionConfig(n_head=3)
         config = ModelConfig(
@@ -316,7 +316,7 @@ def test_every_use_of_dropout_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPat
         return drop(self, x)
 
     monkeypatch.setattr(Dropout, "__call__", watched)
-    monkeypatch.setattr(language_model, "_call", language_model._call.__wrapped__)  # keys with values
+    monkeypatch.setattr(language_model, "_call_block", language_model._call_block.__wrapped__)  # keys with values
     config = tiny("gpt-nano", n_layer=3, dropout=0.3)
     new(config)(tokens(31, 1, 70), key=jax.random.key(0))
     assert len(keys) == 1 + 3 * (2 + 2)  # 70 tokens: two blocks of queries
@@ -380,7 +380,7 @@ def test_float64_activations_over_float32_parameters() -> None:
 # configs
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_a_config_survives_json(name: str) -> None:
     config = preset(name)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config

@@ -18,7 +18,7 @@ from jax import Array
 from safetensors import safe_open
 
 from linearnexus.interop.families import family_of
-from linearnexus.interop.settings import Family, Settings
+from linearnexus.interop.settings import Family, PublishedSettings
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training.checkpoint import named
@@ -54,7 +54,7 @@ def by_table(family: Family, config: ModelConfig, weights: Weights) -> Weights:
 
 def filled(config: ModelConfig, ours: Weights) -> LanguageModel:
     """The model with these weights; every one must have its place and its shape, and every place its weight."""
-    empty = jax.eval_shape(lambda: LanguageModel.init(config, jax.random.key(0)))
+    empty = LanguageModel.shapes(config)
     for name, leaf in named(empty).items():
         assert ours[name].shape == leaf.shape, f"{name} is {ours[name].shape}, not {leaf.shape}"
     assert len(ours) == len(named(empty))
@@ -69,7 +69,7 @@ def opened(family: str, number: int) -> tuple[ModelConfig, Callable[[Weights], W
         return config(given), lambda weights: mapping(given, weights)
     kind = families.TYPES.get(family, family)
     known = family_of(kind, family)
-    ours = known.read(Settings({**given, "model_type": kind}, family))
+    ours = known.read(PublishedSettings({**given, "model_type": kind}, family))
     return ours, lambda weights: by_table(known, ours, weights)
 
 

@@ -219,7 +219,7 @@ def test_states_stay_and_caches_grow() -> None:
     assert found["attention"].kept == {32: 32_768, 64: 65_536}
     assert len(set(found["Mamba"].kept.values())) == 1
     assert all(its.seconds[length] > 0 for its in found.values() for length in its.seconds)
-    its = complexity.Measured({16: 1.0, 32: 2.5, 64: 10.0, 512: 5.0}, {}, {})
+    its = complexity.ComplexityMeasurement({16: 1.0, 32: 2.5, 64: 10.0, 512: 5.0}, {}, {})
     assert complexity.doublings(its) == [(64, 4.0)]  # from 32 tokens up
 
 
@@ -310,7 +310,7 @@ def test_a_png_has_the_shapes_of_the_svg(tmp_path: Path) -> None:
 
     box = picture.Rect(10, 20, 30, 10, "#ff0000")
     line = picture.Line(((100, 5), (100, 95)), "#0000ff", 4)
-    words = picture.Words(150, 80, "cost: $5 and $6", 20, "#00ff00", bold=True)
+    words = picture.Label(150, 80, "cost: $5 and $6", 20, "#00ff00", bold=True)
     path = tmp_path / "x.png"
     picture.save(picture.Picture("x", 400, 100, (box, line, words)), str(path))
     pixels = (imread(path)[..., :3] * 255).round().astype(int)

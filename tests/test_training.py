@@ -22,9 +22,9 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.module import matrix, module, roles, table, vector
 from linearnexus.data.batches import WindowBatches, evaluation_windows, split
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RWKV7Config
+from linearnexus.models.architectures import rwkv
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.presets import rwkv
 from linearnexus.training import checkpoint, loop, optimizers, source
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.report import read_samples
@@ -162,12 +162,12 @@ def test_the_roles_of_every_parameter_of_the_models() -> None:
     block = BlockConfig(AttentionConfig(n_head=2, rope_theta=None, bias=True, qk_norm=True), MLPConfig(bias=True))
     parts = (block, *MODELS["jamba"].pattern)
     full = ModelConfig(parts, 3, 32, norm=LayerNormConfig(), learned_positions=8, tie_embeddings=False)
-    model = jax.eval_shape(lambda: LanguageModel.init(full, jax.random.key(0)))
+    model = LanguageModel.shapes(full)
     found: dict[str, set[str]] = {"matrix": set(), "embedding": set(), "vector": set()}
     for path, role in jax.tree_util.tree_flatten_with_path(roles(model))[0]:
         found[role].add(jax.tree_util.keystr(path[-1:], simple=True))
     assert found["embedding"] == {"embedding", "positions", "head"}
-    assert found["matrix"] == {"wq", "wk", "wv", "wo", "up", "down", "w_in", "w_select", "w_dt", "w_out"}
+    assert found["matrix"] == {"wq", "wk", "wv", "wo", "up", "down", "w_in", "x_proj", "w_dt", "w_out"}
     assert {"scale", "bias", "conv", "conv_bias", "dt_bias", "A_log", "D", "bq", "bo"} <= found["vector"]
 
 

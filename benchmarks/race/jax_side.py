@@ -16,10 +16,10 @@ from benchmarks.race.works import Work  # noqa: E402
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import Generator  # noqa: E402
 from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
+from linearnexus.models.architectures import pure  # noqa: E402
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
-from linearnexus.models.presets import pure  # noqa: E402
-from linearnexus.models.stored import stored  # noqa: E402
+from linearnexus.models.quantize import quantize  # noqa: E402
 from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.step import init_state, train_step  # noqa: E402
@@ -65,7 +65,7 @@ def build(work: Work, side: str) -> Unit:
 
         return step
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + work.vocab_size)))
-    model = stored(jax.jit(lambda key: LanguageModel.init(config.model, key))(jax.random.key(0)), work.weights)
+    model = quantize(jax.jit(lambda key: LanguageModel.init(config.model, key))(jax.random.key(0)), work.weights)
     generator = Generator(model, CharTokenizer(letters), context_length=work.length + 1)
     prompts, sampling = [letters[1]] * work.batch, SamplingConfig(temperature=0.8, top_k=50, top_p=0.95)
 

@@ -17,7 +17,7 @@ from linearnexus.cli.parse import parse
 from linearnexus.core.config import config_name
 from linearnexus.core.errors import unknown
 from linearnexus.models.config import ModelConfig
-from linearnexus.models.presets import PRESETS, preset
+from linearnexus.models.presets import preset, presets
 
 DESCRIPTION = "Tell how a preset or a run is built and what it costs, without allocating a weight."
 LENGTHS = (128, 1024, 8192, 65536)
@@ -89,7 +89,7 @@ def show(name: str, config: ModelConfig) -> None:
 
 def model_config(name: str) -> ModelConfig:
     """The model of a preset, a recipe or a run. Raises UserError where there is none of that name."""
-    if name in PRESETS:
+    if name in presets():
         return preset(name)
     if name.endswith(".py"):
         from linearnexus.training.recipes import base_config
@@ -98,7 +98,7 @@ def model_config(name: str) -> ModelConfig:
     from linearnexus.training.run_folder import find, known, read_config
 
     if not Path(name).exists() and "/" not in name and name not in (*known(), "latest"):
-        raise unknown("preset or run", name, [*PRESETS, *known()])
+        raise unknown("preset or run", name, [*presets(), *known()])
     return read_config(find(name))[0].model
 
 

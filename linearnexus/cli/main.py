@@ -5,7 +5,12 @@ Look first at: `VERBS`, `main`.
 
 import importlib
 import sys
+import warnings
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
+
+from linearnexus.core.renames import RenamedWarning
 
 VERBS = {
     "train": "train a model, from a preset or a recipe, on a text",
@@ -48,8 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if verb not in VERBS:
             raise unknown("verb", verb, VERBS)
-        importlib.import_module("linearnexus.posttraining.config")  # any run may be one of fine-tuning
-        importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
+        with warnings.catch_warnings():
+            warnings.showwarning = renames_told(warnings.showwarning)
+            importlib.import_module("linearnexus.models.own_mixers").load_own_mixers()
+            importlib.import_module("linearnexus.posttraining.config")  # any run may be one of fine-tuning
+            importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
     except UserError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
@@ -59,6 +67,21 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+
+
+def renames_told(usual: Callable[..., None]) -> Callable[..., None]:
+    """A `warnings.showwarning` that tells each renamed thing in a sentence, once, and leaves the rest to the usual
+    one."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if not issubclass(category, RenamedWarning):
+            usual(message, category, *more)
+        elif str(message) not in told:
+            told.add(str(message))
+            warn(str(message))
+
+    return show
 
 
 def fail(sentence: str, code: int) -> None:

@@ -18,7 +18,7 @@ from linearnexus.cli.main import warn
 from linearnexus.cli.parse import changed, parse
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
-from linearnexus.models.presets import PRESETS
+from linearnexus.models.presets import presets
 from linearnexus.tokenizers import TRAINED, build, check
 from linearnexus.training.config import LENGTHS, TrainConfig, TrainSettings
 from linearnexus.training.recipes import base_config, continued, going_on, with_options
@@ -27,7 +27,7 @@ from linearnexus.training.source import check_source
 
 DESCRIPTION = f"""Train a model and save it in a run folder. The first argument is a preset or a recipe's .py file.
 
-Presets: {", ".join(PRESETS)}. `linearnexus info PRESET` tells what one is made of."""
+Presets: {", ".join(presets())}. `linearnexus info PRESET` tells what one is made of."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.renames import CONFIG_FIELDS, accepts_old_names, rename_fields
 
 T = TypeVar("T")
 _TYPES: dict[str, type] = {}
@@ -28,6 +29,8 @@ def config(name: str) -> Callable[[type[T]], type[T]]:
         if (old.__module__, old.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"Two config classes are named '{name}': {_TYPES[name]} and {cls}; rename one.")
         made = dataclasses.dataclass(frozen=True)(cls)
+        if name in CONFIG_FIELDS:
+            accepts_old_names(made, name)
         _TYPES[name] = made
         return made
 
@@ -64,11 +67,13 @@ def from_json(value: Any) -> Any:
     name = fields.pop("type", None)
     if name not in _TYPES:
         raise unknown("config type", str(name), _TYPES)
+    fields = rename_fields(name, fields, tell=False)  # a file of an earlier version is nobody's mistake
     return make(_TYPES[name], {key: from_json(item) for key, item in fields.items()})
 
 
 def make(cls: type[T], values: dict[str, Any]) -> T:
     """`cls(**values)`, with a sentence instead of a traceback for an unknown field or a value of the wrong type."""
+    values = rename_fields(next((name for name, known in _TYPES.items() if known is cls), ""), values)
     hints = typing.get_type_hints(cls)
     allowed = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key, item in values.items():

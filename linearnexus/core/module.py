@@ -12,11 +12,12 @@ Look first at: `module`, `matrix`, `roles`.
 """
 
 import dataclasses
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 import jax
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.renames import forward, rename_arguments
 
 T = TypeVar("T")
 
@@ -32,9 +33,12 @@ def table(**options: Any) -> Any:
     return dataclasses.field(metadata={"role": "embedding"}, **options)
 
 
-def vector(*, rate: float = 1.0, **options: Any) -> Any:
-    """A field that holds any other parameter: it is never decayed. `rate`: its learning rate over that of the model."""
-    return dataclasses.field(metadata={"role": "vector", "rate": rate}, **options)
+def vector(*, lr_multiplier: float = 1.0, **options: Any) -> Any:
+    """A field that holds any other parameter: it is never decayed. `lr_multiplier`: its learning rate over that of the
+    model."""
+    options = rename_arguments("vector", {"lr_multiplier": lr_multiplier, **options})
+    metadata = {"role": "vector", "lr_multiplier": options.pop("lr_multiplier")}
+    return dataclasses.field(metadata=metadata, **options)
 
 
 def static(**options: Any) -> Any:
@@ -62,9 +66,9 @@ def scale_residual(tree: T, factor: float) -> T:
     return _map_fields(tree, lambda metadata, array: array * factor if metadata.get("residual") else array)
 
 
-def scale_rates(updates: T) -> T:
-    """An optimizer's updates of a module, each times the rate of its field."""
-    return _map_fields(updates, lambda metadata, array: array * metadata.get("rate", 1.0))
+def apply_lr_multipliers(updates: T) -> T:
+    """An optimizer's updates of a module, each times the multiplier of its field."""
+    return _map_fields(updates, lambda metadata, array: array * metadata.get("lr_multiplier", 1.0))
 
 
 def _map_fields(tree: Any, function: Any) -> Any:
@@ -87,3 +91,7 @@ def _map_fields(tree: Any, function: Any) -> Any:
         elif not field.metadata.get("static"):
             changed[field.name] = _map_fields(value, function)
     return dataclasses.replace(tree, **changed)
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

@@ -38,7 +38,7 @@ DTYPES: dict[str, tuple[int, np.dtype[Any] | None]] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor lies in its file."""
 
     dtype: str  # as safetensors names it
@@ -81,7 +81,7 @@ class TensorFile:
         return flat.reshape(place.shape)
 
 
-def parse(header: bytes, size: int) -> dict[str, Place]:
+def parse(header: bytes, size: int) -> dict[str, TensorPlace]:
     """The tensors that a header names, in the order of their bytes; `size`: bytes behind the header.
 
     Raises ValueError, which says what is wrong.
@@ -116,7 +116,7 @@ def shown(name: str) -> str:
     return name if name.isprintable() and len(name) <= 120 else f"{name!r:.120}"
 
 
-def _place(name: str, value: Any) -> tuple[int, int, Place]:
+def _place(name: str, value: Any) -> tuple[int, int, TensorPlace]:
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {shown(name)} has not dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -131,7 +131,7 @@ def _place(name: str, value: Any) -> tuple[int, int, Place]:
             raise ValueError(f"tensor {shown(name)} has the {what} {numbers!r:.40}")
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * DTYPES[dtype][0]:
         raise ValueError(f"tensor {shown(name)} is {dtype} {shape}, which does not fill the bytes {offsets!r:.60}")
-    return offsets[0], offsets[1], Place(dtype, tuple(shape), offsets[0])
+    return offsets[0], offsets[1], TensorPlace(dtype, tuple(shape), offsets[0])
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

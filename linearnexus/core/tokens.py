@@ -7,15 +7,18 @@ padding, ragged rows, packed documents, continued calls) one code path:
     a start resets states, short convolutions and positions, and hides what came before
 """
 
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
 from linearnexus.core.module import module
+from linearnexus.core.renames import forward
 
 
 @module
-class Tokens:
+class TokenLayout:
     """Fields are [B, T] in a call and [B] in a step.
 
     valid     is the token real? None: all are
@@ -36,7 +39,7 @@ def count_tokens(
     starts: Bool[Array, "B T"] | None,
     position: Int[Array, "B"] | None,
     index: Int[Array, "B"] | None,
-) -> tuple[Tokens, Int[Array, "B"], Int[Array, "B"]]:
+) -> tuple[TokenLayout, Int[Array, "B"], Int[Array, "B"]]:
     """Numbers the tokens of a call. `position` and `index` are the counts that the rows begin with (None: zero).
 
     Returns the tokens and both counts after the call. A start at an invalid token does not count.
@@ -52,5 +55,9 @@ def count_tokens(
     else:
         starts = starts if valid is None else starts & valid
         document = lax.cummax(jnp.where(starts, before, -position[:, None]), axis=1)
-    tokens = Tokens(valid, starts, before - document, before + index[:, None])
+    tokens = TokenLayout(valid, starts, before - document, before + index[:, None])
     return tokens, seen[:, -1] - document[:, -1], seen[:, -1] + index
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

@@ -23,7 +23,7 @@ from typing import Any
 from linearnexus.core.errors import UserError
 from linearnexus.data.opened import count_lines, opened, skip
 from linearnexus.data.sources import File
-from linearnexus.tokenizers.base import AFTER_A_LETTER
+from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER
 
 PIECE = 2**20  # bytes of text in a task
 LONGEST = 2**30  # bytes of a document that is read whole: a JSON line, a Parquet row, text between separators

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from linearnexus.data.documents import Task, hash_of
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 NOT_WORDS = re.compile(r"[\W_]+")
 PUNCTUATION = bytes(byte for byte in range(128) if not chr(byte).isalnum())

@@ -44,8 +44,8 @@ from linearnexus.data.shards import (
 from linearnexus.data.sources import File, find_files
 from linearnexus.data.writer import COUNTS, Settings, Writer
 from linearnexus.tokenizers import TRAINED, build, check, load, save
-from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.tokenizers.char import CharTokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 SAMPLE = 2**24  # bytes of text that a tokenizer is trained on
 IN_THIS_PROCESS = 2**22  # bytes of files: for less, starting workers takes longer than they save

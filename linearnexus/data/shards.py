@@ -23,7 +23,7 @@ import numpy as np
 from linearnexus.core.errors import UserError
 from linearnexus.data.tokens import Tokens
 from linearnexus.tokenizers import load
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 VERSION = 1
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"

@@ -20,7 +20,7 @@ from linearnexus.core.paths import sync, write_atomic
 from linearnexus.data.documents import Place, Task
 from linearnexus.data.encode import Encoded, token_dtype
 from linearnexus.data.shards import SPLITS
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 SHARD_TOKENS = 2**24
 COUNTS = ("exact_duplicates", "near_duplicates", "dropped", "empty", "bad", "inexact_cuts")

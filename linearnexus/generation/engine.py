@@ -27,7 +27,7 @@ from linearnexus.core.module import module
 from linearnexus.generation.config import DEFAULT, SamplingConfig
 from linearnexus.generation.sampling import Settings, sample, settings
 from linearnexus.models.language_model import LanguageModel, ModelState
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 PREFILL = 512  # tokens of a prefill call at most: bounds its memory
 BUCKET = 16  # the smallest one
@@ -44,7 +44,7 @@ class Generation:
 
 
 @module
-class Progress:
+class DecodeState:
     """What a decode call goes on from. The last token of a row is not in the state yet."""
 
     state: ModelState
@@ -76,17 +76,17 @@ def repeat(state: ModelState, samples: int) -> ModelState:
 
 @partial(jax.jit, static_argnames="vocab_size", donate_argnames="progress")
 def decode(
-    model: LanguageModel, progress: Progress, settings: Settings, steps: Int[Array, ""], vocab_size: int
-) -> tuple[Progress, Int[Array, "DECODE B"]]:
+    model: LanguageModel, progress: DecodeState, settings: Settings, steps: Int[Array, ""], vocab_size: int
+) -> tuple[DecodeState, Int[Array, "DECODE B"]]:
     """`steps` more tokens a row: the first `steps` rows of the result. Only the first `vocab_size` ids are in use."""
     batch = progress.token.shape[0]
 
-    def one(step: Int[Array, ""], carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
+    def one(step: Int[Array, ""], carry: tuple[DecodeState, Array]) -> tuple[DecodeState, Array]:
         before, tokens = carry
         logits, state = model.step(before.token, before.state)
         token = sample(logits[:, :vocab_size], settings, before.number, before.index, before.seen)
         seen = None if before.seen is None else before.seen.at[jnp.arange(batch), token].set(True)
-        return Progress(state, token, before.number, before.index + 1, seen), tokens.at[step].set(token)
+        return DecodeState(state, token, before.number, before.index + 1, seen), tokens.at[step].set(token)
 
     return lax.fori_loop(0, steps, one, (progress, jnp.zeros((DECODE, batch), jnp.int32)))
 
@@ -220,7 +220,7 @@ class Generator:
         return rows, pieces()
 
     def _run(
-        self, rows: list["_Row"], progress: Progress, settings: Settings, max_tokens: int
+        self, rows: list["_Row"], progress: DecodeState, settings: Settings, max_tokens: int
     ) -> Iterator[tuple[int, str]]:
         done, steps = 0, 4
         while done < max_tokens and any(row.finish_reason is None for row in rows):
@@ -235,20 +235,20 @@ class Generator:
             done += steps
             steps = min(2 * steps, DECODE) if seconds < PACE else max(steps // 2, 1)
 
-    def _prefill(self, ids: list[list[int]], slots: int, settings: Settings, samples: int) -> Progress:
+    def _prefill(self, ids: list[list[int]], slots: int, settings: Settings, samples: int) -> DecodeState:
         """All prompts in one batch. Their last tokens are left for the first step, which gives the first logits."""
         state = fresh(self.model, len(ids), slots)
         for tokens, valid in padded([prompt[:-1] for prompt in ids]):
             state = prefill(self.model, tokens, valid, state)
         return self._progress(state, ids, settings, samples)
 
-    def _progress(self, state: ModelState, ids: list[list[int]], settings: Settings, samples: int) -> Progress:
+    def _progress(self, state: ModelState, ids: list[list[int]], settings: Settings, samples: int) -> DecodeState:
         """Where decoding begins, after prompts of which all tokens but the last are in the state."""
         last = np.array([prompt[-1] for prompt in ids], np.int32)
         seen = np.zeros((len(ids), self.tokenizer.vocab_size), bool)
         for row, prompt in enumerate(ids):
             seen[row, prompt] = True
-        return Progress(
+        return DecodeState(
             state=state if samples == 1 else repeat(state, samples),
             token=jnp.asarray(last.repeat(samples)),
             number=jnp.asarray(np.tile(np.arange(samples, dtype=np.int32), len(ids))),

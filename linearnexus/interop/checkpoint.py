@@ -21,14 +21,14 @@ from linearnexus.core.tensor_file import shown
 from linearnexus.interop.layouts import Entry
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training.checkpoint import named
 
 Shape = tuple[int, ...]
 FLOATS = ("F32", "F16", "BF16")
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Where tensors come from: the files of a folder, a GGUF file."""
 
     @property
@@ -50,7 +50,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     context_length: int  # tokens that it was trained with
     entries: list[Entry]
-    source: Source
+    source: TensorSource
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -78,7 +78,7 @@ class Checkpoint:
 @lru_cache(maxsize=8)
 def empty(config: ModelConfig) -> LanguageModel:
     """The model as shapes, nothing allocated."""
-    return jax.eval_shape(lambda: LanguageModel.init(config, jax.random.key(0)))
+    return LanguageModel.shapes(config)
 
 
 def shapes_of(config: ModelConfig) -> Mapping[str, Shape]:

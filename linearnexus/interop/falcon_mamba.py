@@ -3,12 +3,12 @@
 from typing import Any
 
 from linearnexus.interop import mamba
-from linearnexus.interop.settings import Family, Settings
+from linearnexus.interop.settings import Family, PublishedSettings
 from linearnexus.mixers.configs import MambaConfig
 from linearnexus.models.config import ModelConfig
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     eps = given.number("mixer_rms_eps", 1e-6)
     return mamba.model(given, mamba.sizes(given, select_norm=True, select_scale=False, norm_eps=eps))
 

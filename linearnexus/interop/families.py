@@ -15,7 +15,7 @@ from linearnexus.interop.mamba import MAMBA
 from linearnexus.interop.mamba2 import MAMBA2
 from linearnexus.interop.qwen3_next import QWEN3_NEXT
 from linearnexus.interop.rwkv7 import RWKV7
-from linearnexus.interop.settings import Family, Settings, difference
+from linearnexus.interop.settings import Family, PublishedSettings, difference
 from linearnexus.models.config import ModelConfig
 
 FAMILIES = (GPT2, LLAMA, MAMBA, FALCON_MAMBA, MAMBA2, JAMBA, QWEN3_NEXT, RWKV7)
@@ -40,7 +40,7 @@ def expressed(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
         written = family.write(config)
         if written is not None:
             same = {"vocab_size": config.vocab_size, "tie_word_embeddings": config.tie_embeddings}
-            differs = difference(family.seen(config), family.read(Settings(written | same, "config.json")))
+            differs = difference(family.seen(config), family.read(PublishedSettings(written | same, "config.json")))
             if differs is None:
                 return family, written
             reason = f"{family.name} has {differs}"

@@ -17,10 +17,10 @@ from linearnexus.core.tensor_file import TensorFile, shown, write
 from linearnexus.interop.checkpoint import Checkpoint, Shape, check, shapes_of, their_shapes
 from linearnexus.interop.families import family_of
 from linearnexus.interop.layouts import Entry
-from linearnexus.interop.settings import Family, Settings
+from linearnexus.interop.settings import Family, PublishedSettings
 from linearnexus.interop.tokenizer_files import write_tokenizer
 from linearnexus.tokenizers import load as load_tokenizer
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training.config import TrainConfig
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -61,7 +61,7 @@ def open_folder(folder: Path) -> Checkpoint:
     """Raises UserError for a folder that is broken or holds what cannot be represented."""
     path = folder / "config.json"
     values = read_json(path)
-    given = Settings(values, str(path))
+    given = PublishedSettings(values, str(path))
     family = family_of(given.get("model_type", str, ""), str(path))
     config = family.read(given)
     length = next((given.whole(name) for name in LENGTHS if name in given), DEFAULT_LENGTH)

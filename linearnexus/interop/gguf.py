@@ -28,7 +28,7 @@ MOST_TENSORS = 100_000
 
 
 @dataclass(frozen=True)
-class Place:
+class GGUFPlace:
     kind: int
     shape: tuple[int, ...]  # as NumPy has it: the last index runs fastest
     start: int  # bytes from the file's beginning
@@ -71,7 +71,7 @@ class GGUFFile:
         return str(self.path)
 
 
-def parse(buffer: Any) -> tuple[dict[str, Any], dict[str, Place]]:
+def parse(buffer: Any) -> tuple[dict[str, Any], dict[str, GGUFPlace]]:
     """The settings and the tensors of a file in memory. Raises ValueError, which says what is wrong."""
     at = _Cursor(buffer)
     if at.take(4) != b"GGUF":
@@ -108,12 +108,12 @@ def parse(buffer: Any) -> tuple[dict[str, Any], dict[str, Place]]:
     return settings, places
 
 
-def _place(name: str, shape: tuple[int, ...], kind: int, offset: int, start: int, step: int, size: int) -> Place:
+def _place(name: str, shape: tuple[int, ...], kind: int, offset: int, start: int, step: int, size: int) -> GGUFPlace:
     """Of a kind that cannot be read no more than its start is known."""
     count = math.prod(shape)
     known = KINDS.get(kind)
     blocks = 0 if known is None else count // known.size
-    place = Place(kind, shape, start + offset, blocks)
+    place = GGUFPlace(kind, shape, start + offset, blocks)
     if offset % step or place.start + _bytes(place) > size:
         raise ValueError(f"tensor {shown(name)} does not lie in the file, or not at a multiple of {step} bytes")
     if known is not None and shape[-1] % known.size:
@@ -121,7 +121,7 @@ def _place(name: str, shape: tuple[int, ...], kind: int, offset: int, start: int
     return place
 
 
-def _bytes(place: Place) -> int:
+def _bytes(place: GGUFPlace) -> int:
     known: Kind | None = KINDS.get(place.kind)
     return 0 if known is None else place.blocks * known.block.itemsize
 

@@ -12,7 +12,7 @@ from linearnexus.interop import llama
 from linearnexus.interop.checkpoint import Checkpoint, check
 from linearnexus.interop.gguf import GGUFFile
 from linearnexus.interop.layouts import SWAPPED, Entry, paired, under
-from linearnexus.interop.settings import Settings
+from linearnexus.interop.settings import PublishedSettings
 from linearnexus.interop.tokenizer_files import BYTE_LEVEL, byte_level_bpe
 from linearnexus.mixers.configs import AttentionConfig
 from linearnexus.models.config import ModelConfig
@@ -66,7 +66,7 @@ def open_gguf(path: Path) -> Checkpoint:
             f"{path}: general.architecture is {kind!r:.60}, and these can be read: {', '.join(ARCHITECTURES)}."
         )
     own = {name.removeprefix(f"{kind}."): value for name, value in file.settings.items() if name.startswith(f"{kind}.")}
-    given = Settings(own, f"{where}: {kind}")
+    given = PublishedSettings(own, f"{where}: {kind}")
     given.only("rope.scaling.type", "none", "linear")
     given.only("expert_count", 0)
     values = {NAMES[name]: value for name, value in own.items() if name in NAMES}
@@ -74,12 +74,12 @@ def open_gguf(path: Path) -> Checkpoint:
     values |= {"tie_word_embeddings": "output.weight" not in file.kinds}
     if own.get("rope.scaling.type") == "linear":
         values["rope_scaling"] = {"type": "linear", "factor": own.get("rope.scaling.factor")}
-    theirs = Settings(values, where)
+    theirs = PublishedSettings(values, where)
     head = theirs.whole("head_dim", theirs.whole("hidden_size") // theirs.whole("num_attention_heads"))
     values["partial_rotary_factor"] = given.whole("rope.dimension_count", head) / head
     config = llama.read(theirs)
     length = theirs.whole("max_position_embeddings", 2048)
-    tokenizer = read_tokenizer(Settings(file.settings, where))
+    tokenizer = read_tokenizer(PublishedSettings(file.settings, where))
     return check(Checkpoint(path, "Llama", config, tokenizer, length, table(config, kind == "llama"), file))
 
 
@@ -105,7 +105,7 @@ def table(config: ModelConfig, pairs: bool) -> list[Entry]:
     return entries
 
 
-def read_tokenizer(given: Settings) -> HuggingFaceTokenizer:
+def read_tokenizer(given: PublishedSettings) -> HuggingFaceTokenizer:
     """The file's byte-level BPE, as a tokenizer.json. Raises UserError for another kind."""
     given.only("tokenizer.ggml.model", "gpt2")
     given.only("tokenizer.ggml.pre", *WORDS_OF)

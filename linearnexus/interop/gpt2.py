@@ -3,14 +3,14 @@
 from typing import Any
 
 from linearnexus.interop.layouts import Entry, parts, under
-from linearnexus.interop.settings import Family, Settings, tables
+from linearnexus.interop.settings import Family, PublishedSettings, tables
 from linearnexus.mixers.configs import Activation, AttentionConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 
 ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_erf"}
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     given.only("activation_function", *ACTIVATIONS)
     activation = ACTIVATIONS[given.get("activation_function", str, "gelu_new")]
     given.only("scale_attn_weights", True)

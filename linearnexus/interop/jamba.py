@@ -6,12 +6,12 @@ from typing import Any
 from linearnexus.interop import mamba
 from linearnexus.interop.layouts import Entry, stacked, under
 from linearnexus.interop.llama import MLP, attention, heads, swiglu
-from linearnexus.interop.settings import MOST, Family, Settings, patterned, tables
+from linearnexus.interop.settings import MOST, Family, PublishedSettings, patterned, tables
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     given.only("mamba_conv_bias", True)
     given.only("mamba_proj_bias", False)
     size, n_layer = given.whole("hidden_size"), given.layers()
@@ -45,7 +45,7 @@ def read(given: Settings) -> ModelConfig:
     )
 
 
-def _every(given: Settings, name: str, period: int, offset: int, n_layer: int) -> list[bool]:
+def _every(given: PublishedSettings, name: str, period: int, offset: int, n_layer: int) -> list[bool]:
     period = given.whole(f"{name}_layer_period", period)
     offset = given.get(f"{name}_layer_offset", int, offset)
     return [layer % period == offset for layer in range(n_layer)]

@@ -6,14 +6,14 @@ RMSNorm, rotary positions, grouped heads, SwiGLU (Touvron et al. 2023; Jiang et 
 from typing import Any
 
 from linearnexus.interop.layouts import Entry, linear, under
-from linearnexus.interop.settings import Family, Settings, patterned, tables
+from linearnexus.interop.settings import Family, PublishedSettings, patterned, tables
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RopeScaling
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 ARCHITECTURES = {kind: f"{kind.capitalize()}ForCausalLM" for kind in ("llama", "mistral", "qwen2", "qwen3")}
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     kind = given.get("model_type", str)
     size, n_layer = given.whole("hidden_size"), given.layers()
     given.only("mlp_bias", False)
@@ -42,7 +42,7 @@ def read(given: Settings) -> ModelConfig:
     )
 
 
-def heads(given: Settings, head_size: int | None = None) -> dict[str, Any]:
+def heads(given: PublishedSettings, head_size: int | None = None) -> dict[str, Any]:
     """How many heads, and how large. `head_size`: the family's where the file says none; None: as the width leaves."""
     n_head = given.whole("num_attention_heads")
     known = head_size is not None or "head_dim" in given
@@ -53,12 +53,12 @@ def heads(given: Settings, head_size: int | None = None) -> dict[str, Any]:
     }
 
 
-def swiglu(given: Settings, size: int) -> MLPConfig:
+def swiglu(given: PublishedSettings, size: int) -> MLPConfig:
     given.only("hidden_act", "silu")
     return MLPConfig(given.whole("intermediate_size") / size, "silu", gated=True)
 
 
-def rope(given: Settings, head_size: int, share: float = 1.0) -> dict[str, Any]:
+def rope(given: PublishedSettings, head_size: int, share: float = 1.0) -> dict[str, Any]:
     """Rotary positions, as transformers 5 writes them (one object) or its predecessors did. `share`: the part of a head
     that is rotated where the file says none."""
     name = "rope_parameters" if "rope_parameters" in given else "rope_scaling"
@@ -101,7 +101,7 @@ def rope_written(mixer: AttentionConfig) -> dict[str, Any]:
     return written
 
 
-def windows(given: Settings, kind: str, n_layer: int) -> list[int | None]:
+def windows(given: PublishedSettings, kind: str, n_layer: int) -> list[int | None]:
     """The window of each layer."""
     if kind == "llama":
         return [None] * n_layer

@@ -3,16 +3,16 @@
 from typing import Any
 
 from linearnexus.interop.layouts import SWAPPED, TAPS, Entry, linear, under
-from linearnexus.interop.settings import Family, Settings, tables
+from linearnexus.interop.settings import Family, PublishedSettings, tables
 from linearnexus.mixers.configs import MambaConfig
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     return model(given, sizes(given))
 
 
-def model(given: Settings, mixer: MambaConfig) -> ModelConfig:
+def model(given: PublishedSettings, mixer: MambaConfig) -> ModelConfig:
     given.only("hidden_act", "silu")
     given.only("use_bias", False)
     given.only("use_conv_bias", True)
@@ -27,7 +27,7 @@ def model(given: Settings, mixer: MambaConfig) -> ModelConfig:
     )
 
 
-def sizes(given: Settings, **more: Any) -> MambaConfig:
+def sizes(given: PublishedSettings, **more: Any) -> MambaConfig:
     return MambaConfig(
         state_size=given.whole("state_size", 16),
         expand=given.whole("expand", 2),
@@ -37,7 +37,7 @@ def sizes(given: Settings, **more: Any) -> MambaConfig:
     )
 
 
-def rank(given: Settings, name: str) -> int | None:
+def rank(given: PublishedSettings, name: str) -> int | None:
     return None if given.get(name, int | str, "auto") == "auto" else given.whole(name)
 
 
@@ -61,7 +61,7 @@ def write(config: ModelConfig) -> dict[str, Any] | None:
 
 
 MIXER = [
-    *linear(w_in="in_proj", w_select="x_proj", w_dt="dt_proj", w_out="out_proj"),
+    *linear(w_in="in_proj", x_proj="x_proj", w_dt="dt_proj", w_out="out_proj"),
     Entry("conv", "conv1d.weight", TAPS),
     Entry("conv_bias", "conv1d.bias"),
     Entry("dt_bias", "dt_proj.bias"),

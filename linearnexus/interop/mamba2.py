@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 from linearnexus.interop.layouts import TAPS, Entry, linear, under
-from linearnexus.interop.settings import Family, Settings, tables
+from linearnexus.interop.settings import Family, PublishedSettings, tables
 from linearnexus.mixers.configs import Mamba2Config
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     given.only("hidden_act", "silu")
     given.only("use_bias", False)
     given.only("use_conv_bias", True)

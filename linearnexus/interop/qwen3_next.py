@@ -9,15 +9,14 @@ from typing import Any
 from linearnexus.interop.jamba import experts_table
 from linearnexus.interop.layouts import ONE_MORE, SAME, TAPS, Entry, by_group, linear, under
 from linearnexus.interop.llama import MLP, heads, rope, rope_written, swiglu
-from linearnexus.interop.settings import MOST, Family, Settings, patterned, tables
-from linearnexus.mixers.config import MixerConfig
-from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MLPConfig, MoEConfig
+from linearnexus.interop.settings import MOST, Family, PublishedSettings, patterned, tables
+from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MixerConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
 
 HEAD_SIZE, ROTATED = 256, 0.25
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     given.only("attention_bias", False)
     size, n_layer = given.whole("hidden_size"), given.layers()
     eps = given.number("rms_norm_eps", 1e-6)
@@ -45,7 +44,7 @@ def read(given: Settings) -> ModelConfig:
     )
 
 
-def _layer_types(given: Settings, n_layer: int) -> list[str]:
+def _layer_types(given: PublishedSettings, n_layer: int) -> list[str]:
     every = given.whole("full_attention_interval", 4)
     usual = ["linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n_layer)]
     types = given.get("layer_types", list, usual)
@@ -54,7 +53,7 @@ def _layer_types(given: Settings, n_layer: int) -> list[str]:
     return types
 
 
-def _delta(given: Settings, eps: float) -> GatedDeltaNetConfig:
+def _delta(given: PublishedSettings, eps: float) -> GatedDeltaNetConfig:
     return GatedDeltaNetConfig(
         n_head=given.whole("linear_num_value_heads", 32),
         n_key_head=given.whole("linear_num_key_heads", 16),
@@ -65,7 +64,7 @@ def _delta(given: Settings, eps: float) -> GatedDeltaNetConfig:
     )
 
 
-def _has_experts(given: Settings, layer: int) -> bool:
+def _has_experts(given: PublishedSettings, layer: int) -> bool:
     plain = given.get("mlp_only_layers", list, [])
     return (
         layer not in plain
@@ -74,7 +73,7 @@ def _has_experts(given: Settings, layer: int) -> bool:
     )
 
 
-def _experts(given: Settings, size: int) -> MoEConfig:
+def _experts(given: PublishedSettings, size: int) -> MoEConfig:
     given.only("hidden_act", "silu")
     return MoEConfig(
         given.whole("num_experts", 512, MOST),

@@ -21,7 +21,7 @@ from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers import save as save_tokenizer
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training import checkpoint, run_folder
 from linearnexus.training.base import weights
 from linearnexus.training.config import TrainConfig

@@ -4,14 +4,14 @@ product for values, which ours has and never uses."""
 from typing import Any
 
 from linearnexus.interop.layouts import SWAPPED, Entry, headed, linear, rows, under
-from linearnexus.interop.settings import Family, Settings, tables
+from linearnexus.interop.settings import Family, PublishedSettings, tables
 from linearnexus.mixers.configs import RWKV7Config, RWKVMLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 
 RANKS = {"decay_rank": "decay", "a_rank": "a", "v_rank": "v", "gate_rank": "gate"}
 
 
-def read(given: Settings) -> ModelConfig:
+def read(given: PublishedSettings) -> ModelConfig:
     given.only("hidden_act", "sqrelu", "relu2")
     given.only("norm_first", True)
     given.only("norm_bias", True)

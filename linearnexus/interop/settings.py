@@ -1,7 +1,7 @@
 """config.json of a published model, setting by setting: each with its type, and what cannot be represented is refused
 by its name. And the same in the other direction: is our config one that a family can say?
 
-Look first at: `Settings`, `Family`, `difference`.
+Look first at: `PublishedSettings`, `Family`, `difference`.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from linearnexus.models.config import BlockConfig, ModelConfig
 MOST = 10_000  # layers or experts
 
 
-class Settings:
+class PublishedSettings:
     """Reads settings. Raises UserError, which names file and setting, for one that is missing, of a wrong type, or has
     a value that cannot be represented. A null counts as missing."""
 
@@ -75,10 +75,10 @@ class Settings:
             f"{self._where}: {name} is {value!r:.80}, which LinearNexus cannot represent; it knows {allowed}."
         )
 
-    def below(self, name: str) -> "Settings":
+    def below(self, name: str) -> "PublishedSettings":
         """The settings of an object inside; without any where there is none."""
         value = self.get(name, dict, {})
-        return Settings(value, f"{self._where}: {name}")
+        return PublishedSettings(value, f"{self._where}: {name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Family:
 
     name: str
     model_types: tuple[str, ...]  # in config.json
-    read: Callable[[Settings], ModelConfig]
+    read: Callable[[PublishedSettings], ModelConfig]
     write: Callable[[ModelConfig], dict[str, Any] | None]  # None: a model with other parts than the family's
     table: Callable[[ModelConfig], list[Entry]]
     prefix: str = ""  # of names, which some files leave out
@@ -154,7 +154,7 @@ def _mixer(mixer: Any, size: int) -> Any:
 
 def _channel(channel: Any, size: int) -> Any:
     if isinstance(channel, MoEConfig):
-        channel = dataclasses.replace(channel, balance=0.0)
+        channel = dataclasses.replace(channel, aux_loss_weight=0.0)
     if isinstance(channel, MLPConfig | MoEConfig | RWKVMLPConfig):
         return replaced(channel, width=round(channel.width * size) / size)
     return channel

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
 from linearnexus.data.tasks import Task, open_task
@@ -123,7 +121,7 @@ def _result(folder: Path, config: TrainConfig, task: Task | None, asked: tuple[i
         raise UserError(f"{path} is damaged ({error}); delete it, and the run is summed up again.") from error
     missing = [length for length in asked if str(length) not in row["accuracy_at"]]
     if missing and task is not None and not row["diverged"]:
-        like = jax.eval_shape(lambda: LanguageModel.init(config.model, jax.random.key(0)))
+        like = LanguageModel.shapes(config.model)
         good = checkpoint.newest_good(folder / "checkpoints", lambda _: None)
         model = checkpoint.load_tree(good / checkpoint.MODEL, like)
         row["accuracy_at"] |= {str(length): lengths.accuracy(model, task, length) for length in missing}

@@ -7,10 +7,11 @@ import dataclasses
 
 from linearnexus.core.errors import UserError
 from linearnexus.lab.settings import CompareSettings
+from linearnexus.models.architectures import gpt
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.costs import costs
 from linearnexus.models.pattern import with_pattern
-from linearnexus.models.presets import PRESETS, gpt, override, preset
+from linearnexus.models.presets import override, preset, presets
 
 
 def models(mixers: tuple[str, ...], settings: CompareSettings, vocab_size: int) -> dict[str, ModelConfig]:
@@ -19,12 +20,13 @@ def models(mixers: tuple[str, ...], settings: CompareSettings, vocab_size: int) 
     Raises UserError for what is neither, or a mixer too large for that size.
     """
     size = dataclasses.replace(frame(settings), vocab_size=vocab_size)
-    found = {text: preset(text) if text in PRESETS else with_pattern(size, text) for text in mixers}
-    depth = max([settings.n_layer, *(model.n_layer for text, model in found.items() if text not in PRESETS)])
+    known = presets()
+    found = {text: preset(text) if text in known else with_pattern(size, text) for text in mixers}
+    depth = max([settings.n_layer, *(model.n_layer for text, model in found.items() if text not in known)])
     target = settings.parameters or costs(dataclasses.replace(size, n_layer=depth)).parameters
     return {
         text: dataclasses.replace(model, vocab_size=vocab_size)
-        if text in PRESETS
+        if text in known
         else sized(dataclasses.replace(model, n_layer=depth), target, text)
         for text, model in found.items()
     }

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import RMSNorm, linear, rotary
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.core.tokens import Tokens
-from linearnexus.mixers.base import Context, Out
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import AttentionConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.kv_cache import Cache
 
@@ -73,19 +73,19 @@ class Attention:
         size = self.wq.shape[1] // self.config.n_head
         return Cache.init(batch, self.config.kv_heads, slots, size, dtype)
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> MixerOutput:
         q, k, v = self._project(x, context.tokens)
         if state is None:
             y = op.causal_attention(q, k, v, context.tokens, self.config.window, context.dropout)
         else:
             y, state = op.extend_attention(q, k, v, state, context.tokens, self.config.window)
-        return Out(self._read(y, x), state)
+        return MixerOutput(self._read(y, x), state)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> MixerOutput:
         tokens = jax.tree.map(lambda field: field[:, None], context.tokens)
         q, k, v = (part[:, 0] for part in self._project(x[:, None], tokens))
         y, state = op.step_attention(q, k, v, state, context.tokens, self.config.window)
-        return Out(self._read(y, x), state)
+        return MixerOutput(self._read(y, x), state)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """weights [B, H, T, T]: how much each token (row) reads from each other one (column)."""
@@ -93,7 +93,7 @@ class Attention:
         weights = op.attention_weights(q, k.transpose(0, 2, 1, 3), op.visibility(context.tokens, self.config.window))
         return {"weights": weights.reshape(x.shape[0], self.config.n_head, *weights.shape[-2:])}
 
-    def _project(self, x: Float[Array, "B T D"], tokens: Tokens) -> tuple[Array, Array, Array]:
+    def _project(self, x: Float[Array, "B T D"], tokens: TokenLayout) -> tuple[Array, Array, Array]:
         """q [B,T,H,K], k [B,T,G,K], v [B,T,G,K]: normalised and rotated."""
         size = self.wq.shape[1] // self.config.n_head
         q, k, v = (
@@ -106,7 +106,7 @@ class Attention:
             q, k = (self._rotated(part, tokens, self.config.rope_theta) for part in (q, k))
         return q, k, v
 
-    def _rotated(self, x: Float[Array, "B T H K"], tokens: Tokens, theta: float) -> Float[Array, "B T H K"]:
+    def _rotated(self, x: Float[Array, "B T H K"], tokens: TokenLayout, theta: float) -> Float[Array, "B T H K"]:
         size, scaling = self.config.rope_size, self.config.rope_scaling
         turned = rotary(x[..., :size], tokens.position, theta, *([] if scaling is None else [scaling]))
         return turned if size is None else jnp.concatenate([turned, x[..., size:]], axis=-1)

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal, uniform
+from linearnexus.core.initializers import normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import DeltaNetConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
@@ -65,10 +65,10 @@ class DeltaNet:
         S = jnp.zeros((batch, n_head, size, size), wide_dtype(dtype))
         return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -81,23 +81,23 @@ class DeltaNet:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, tail = self._project(x, context, before, conv)
+        inputs, conv_state = self._project(x, context, before, conv)
         y, S = memory(*inputs, None, before.S, context.tokens)
         out = linear(self.norm(y).reshape(x.shape).astype(x.dtype), self.wo)
-        return Out(out, None if state is None else MatrixState(S, tail))
+        return MixerOutput(out, None if state is None else MatrixState(S, conv_state))
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
     ) -> tuple[tuple[Array, Array, Array, Array], Array]:
-        """q, k, v and beta in float32 or wider, and the convolution's tail."""
+        """q, k, v and beta in float32 or wider, and the convolution's state."""
         mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, tail = conv(mixed, self.conv, before.tail, context.tokens)
+        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
         q, k, v = (
             split_heads(part, self.config.n_head) for part in jnp.split(at_least_float32(jax.nn.silu(mixed)), 3, -1)
         )
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
         if self.config.negative_eigenvalues:
             beta = 2 * beta
-        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta), tail
+        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta), conv_state

@@ -17,19 +17,19 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal, uniform
+from linearnexus.core.initializers import normal, uniform
 from linearnexus.core.layers import linear
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import GatedConvConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
 
 @module
 class GatedConvState:
-    """tail [B, W-1, D]: the last inputs of the convolution."""
+    """conv_state [B, W-1, D]: the last inputs of the convolution."""
 
-    tail: Array
+    conv_state: Array
 
 
 @module
@@ -55,21 +55,23 @@ class GatedConv:
         taps, width = self.conv.shape
         return GatedConvState(jnp.zeros((batch, taps - 1, width), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: GatedConvState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: GatedConvState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: GatedConvState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: GatedConvState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """b, c [B,T,D]: the gates before and after the convolution; x [B,T,D]: what they let through; read [B,T,D]:
         what the convolution gives."""
         b, c, signal = jnp.split(linear(x, self.w_in), 3, axis=-1)
-        tail = self.init_state(x.shape[0], 0, x.dtype).tail
-        return {"b": b, "c": c, "x": signal, "read": short_conv(b * signal, self.conv, tail, context.tokens)[0]}
+        conv_state = self.init_state(x.shape[0], 0, x.dtype).conv_state
+        return {"b": b, "c": c, "x": signal, "read": short_conv(b * signal, self.conv, conv_state, context.tokens)[0]}
 
-    def _run(self, x: Float[Array, "... D"], context: Context, state: GatedConvState | None, conv: Callable) -> Out:
+    def _run(
+        self, x: Float[Array, "... D"], context: Context, state: GatedConvState | None, conv: Callable
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         b, c, signal = jnp.split(linear(x, self.w_in), 3, axis=-1)
-        y, tail = conv(b * signal, self.conv, before.tail, context.tokens)
-        return Out(linear(c * y, self.w_out), None if state is None else GatedConvState(tail))
+        y, conv_state = conv(b * signal, self.conv, before.conv_state, context.tokens)
+        return MixerOutput(linear(c * y, self.w_out), None if state is None else GatedConvState(conv_state))

@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal, step_bias, uniform
+from linearnexus.core.initializers import init_dt_bias, normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import GatedDeltaNetConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
@@ -61,7 +61,7 @@ class GatedDeltaNet:
             wb=normal(kb, hidden_size, config.n_head),
             conv=uniform(kc, config.conv_size, 2 * keys + values, fan_in=config.conv_size),
             A_log=jnp.log(jax.random.uniform(kA, (config.n_head,), minval=1e-3, maxval=16)),
-            dt_bias=step_bias(kdt, config.n_head),
+            dt_bias=init_dt_bias(kdt, config.n_head),
             norm=RMSNorm.init(value_size, config.norm_eps),
             wo=normal(ko, values, hidden_size),
             config=config,
@@ -74,10 +74,10 @@ class GatedDeltaNet:
         S = jnp.zeros((batch, n_head, *sizes), wide_dtype(dtype))
         return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -90,21 +90,21 @@ class GatedDeltaNet:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, tail = self._project(x, context, before, conv)
+        inputs, conv_state = self._project(x, context, before, conv)
         y, S = memory(*inputs, before.S, context.tokens)
         y = self.norm(y).reshape(*x.shape[:-1], -1).astype(x.dtype)
         out = linear(jax.nn.silu(linear(x, self.wg)) * y, self.wo)
-        return Out(out, None if state is None else MatrixState(S, tail))
+        return MixerOutput(out, None if state is None else MatrixState(S, conv_state))
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
     ) -> tuple[tuple[Array, Array, Array, Array, Array], Array]:
-        """q, k, v, beta and the log-decays [..., H, 1] in float32 or wider, and the convolution's tail."""
+        """q, k, v, beta and the log-decays [..., H, 1] in float32 or wider, and the convolution's state."""
         keys, groups = self.wk.shape[1], self.config.key_heads
         mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, tail = conv(mixed, self.conv, before.tail, context.tokens)
+        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
         q, k, v = jnp.split(at_least_float32(jax.nn.silu(mixed)), [keys, 2 * keys], axis=-1)
         q, k, v = split_heads(q, groups), split_heads(k, groups), split_heads(v, self.config.n_head)
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
@@ -112,4 +112,4 @@ class GatedDeltaNet:
             beta = 2 * beta
         rate = at_least_float32(linear(x, self.wa))
         log_decay = jax.nn.softplus(rate + row(self.dt_bias, rate)) * row(-jnp.exp(self.A_log), rate)
-        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta, log_decay[..., None]), tail
+        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta, log_decay[..., None]), conv_state

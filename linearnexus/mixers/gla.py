@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import xavier
+from linearnexus.core.initializers import xavier
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import GLAConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
 
 
@@ -68,10 +68,10 @@ class GLA:
         sizes = (self.wk.shape[1] // n_head, self.wv.shape[1] // n_head)
         return MatrixState(jnp.zeros((batch, n_head, *sizes), wide_dtype(dtype)))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -80,12 +80,14 @@ class GLA:
         read, _ = op.chunked(q, k, v, log_decay, self.init_state(x.shape[0], 0, x.dtype).S, context.tokens)
         return {"q": q, "k": k, "v": v, "decay": jnp.exp(log_decay), "read": read}
 
-    def _run(self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, memory: Callable) -> Out:
+    def _run(
+        self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, memory: Callable
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         y, S = memory(*self._project(x), before.S, context.tokens)
         y = self.norm(y).reshape(*x.shape[:-1], -1).astype(x.dtype)
         out = linear(jax.nn.silu(linear(x, self.wg)) * y, self.wo)
-        return Out(out, None if state is None else MatrixState(S))
+        return MixerOutput(out, None if state is None else MatrixState(S))
 
     def _project(self, x: Float[Array, "... D"]) -> tuple[Array, Array, Array, Array]:
         """q, k, v and the log-decays [..., H, K], in float32 or wider."""

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal, step_bias, uniform
+from linearnexus.core.initializers import init_dt_bias, normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import KimiDeltaAttentionConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
@@ -71,7 +71,7 @@ class KimiDeltaAttention:
             wg_up=weight(rank, all_values),
             conv=uniform(next(keys), config.conv_size, 2 * all_keys + all_values, fan_in=config.conv_size),
             A_log=jnp.log(jax.random.uniform(next(keys), (config.n_head,), minval=1, maxval=16)),
-            dt_bias=step_bias(next(keys), all_keys),
+            dt_bias=init_dt_bias(next(keys), all_keys),
             norm=RMSNorm.init(value_size),
             wo=weight(all_values, hidden_size),
             config=config,
@@ -84,10 +84,10 @@ class KimiDeltaAttention:
         S = jnp.zeros((batch, n_head, *sizes), wide_dtype(dtype))
         return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -100,21 +100,21 @@ class KimiDeltaAttention:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, tail = self._project(x, context, before, conv)
+        inputs, conv_state = self._project(x, context, before, conv)
         y, S = memory(*inputs, before.S, context.tokens)
         y = self.norm(y).reshape(*x.shape[:-1], -1).astype(x.dtype)
         gate = jax.nn.sigmoid(linear(linear(x, self.wg_down), self.wg_up))
-        return Out(linear(gate * y, self.wo), None if state is None else MatrixState(S, tail))
+        return MixerOutput(linear(gate * y, self.wo), None if state is None else MatrixState(S, conv_state))
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
     ) -> tuple[tuple[Array, Array, Array, Array, Array], Array]:
-        """q, k, v, beta and the log-decays [..., H, K] in float32 or wider, and the convolution's tail."""
+        """q, k, v, beta and the log-decays [..., H, K] in float32 or wider, and the convolution's state."""
         keys, n_head = self.wk.shape[1], self.config.n_head
         mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, tail = conv(mixed, self.conv, before.tail, context.tokens)
+        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
         parts = jnp.split(at_least_float32(jax.nn.silu(mixed)), [keys, 2 * keys], axis=-1)
         q, k, v = (split_heads(part, n_head) for part in parts)
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
@@ -123,4 +123,4 @@ class KimiDeltaAttention:
         rate = at_least_float32(linear(linear(x, self.wa_down), self.wa_up))
         rate = split_heads(jax.nn.softplus(rate + row(self.dt_bias, rate)), n_head)
         log_decay = rate * row(-jnp.exp(self.A_log), rate[..., 0])[..., None]
-        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta, log_decay), tail
+        return (l2_normalized(q) / math.sqrt(q.shape[-1]), l2_normalized(k), v, beta, log_decay), conv_state

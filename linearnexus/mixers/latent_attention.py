@@ -24,12 +24,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import RMSNorm, linear, rotary
 from linearnexus.core.module import matrix, module, static
-from linearnexus.core.tokens import Tokens
-from linearnexus.mixers.base import Context, Out, split_heads
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import LatentAttentionConfig
+from linearnexus.mixers.contract import Context, MixerOutput, split_heads
 from linearnexus.ops import softmax_attention as op
 from linearnexus.ops.kv_cache import Cache
 
@@ -70,18 +70,18 @@ class LatentAttention:
     def init_state(self, batch: int, max_len: int, dtype: Any) -> Cache:
         return Cache(jnp.zeros((batch, 1, max_len, self.w_down.shape[1]), dtype), None)
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> MixerOutput:
         q, kv = self._queries(x, context.tokens), self._compress(x, context.tokens)
         if state is None:
             y = op.causal_attention(q, self._keys(kv), self._values(kv), context.tokens, dropout=context.dropout)
-            return Out(linear(y.reshape(*x.shape[:2], -1), self.wo))
+            return MixerOutput(linear(y.reshape(*x.shape[:2], -1), self.wo))
         read, state = op.extend_attention(self._absorbed(q), kv, kv, state, context.tokens, None)
-        return Out(self._out(read), state)
+        return MixerOutput(self._out(read), state)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: Cache) -> MixerOutput:
         q, kv = self._queries(x, context.tokens), self._compress(x, context.tokens)
         read, state = op.step_attention(self._absorbed(q), kv, kv, state, context.tokens, None)
-        return Out(self._out(read), state)
+        return MixerOutput(self._out(read), state)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """weights [B,H,T,T]: how much each token (row) reads from each other one (column); latent [B,T,C]: what is kept
@@ -91,18 +91,18 @@ class LatentAttention:
         weights = op.attention_weights(self._queries(x, context.tokens), k, op.visibility(context.tokens, None))
         return {"weights": weights[:, :, 0], "latent": kv[:, :, 0, : self.wk.shape[0]]}
 
-    def _queries(self, x: Float[Array, "... D"], tokens: Tokens) -> Float[Array, "... H KR"]:
+    def _queries(self, x: Float[Array, "... D"], tokens: TokenLayout) -> Float[Array, "... H KR"]:
         if self.wq_down is not None and self.q_norm is not None:
             x = self.q_norm(linear(x, self.wq_down))
         size = self.wk.shape[1] // self.config.n_head
         content, turned = jnp.split(split_heads(linear(x, self.wq), self.config.n_head), [size], axis=-1)
         return jnp.concatenate([content, self._turned(turned, tokens)], axis=-1)
 
-    def _turned(self, x: Float[Array, "... H R"], tokens: Tokens) -> Float[Array, "... H R"]:
+    def _turned(self, x: Float[Array, "... H R"], tokens: TokenLayout) -> Float[Array, "... H R"]:
         theta = self.config.rope_theta
         return x if theta is None else rotary(x, tokens.position, theta)
 
-    def _compress(self, x: Float[Array, "... D"], tokens: Tokens) -> Float[Array, "... 1 CR"]:
+    def _compress(self, x: Float[Array, "... D"], tokens: TokenLayout) -> Float[Array, "... 1 CR"]:
         """The latent vector and the rotary key: what the cache holds."""
         latent, turned = jnp.split(linear(x, self.w_down)[..., None, :], [self.wk.shape[0]], axis=-1)
         return jnp.concatenate([self.norm(latent), self._turned(turned, tokens)], axis=-1)

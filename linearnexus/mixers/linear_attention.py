@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import at_least_float32, linear, wide_dtype
 from linearnexus.core.module import matrix, module, static
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import LinearAttentionConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
 
 EPS = 1e-6  # as in the official code: a token that sees nothing divides by it
@@ -47,10 +47,10 @@ class LinearAttention:
         size = self.wq.shape[1] // n_head
         return MatrixState(jnp.zeros((batch, n_head, size, size + 1), wide_dtype(dtype)))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -60,12 +60,14 @@ class LinearAttention:
         read, _ = op.chunked(q, k, v, None, self.init_state(x.shape[0], 0, x.dtype).S, context.tokens)
         return {"q": q, "k": k, "v": v, "read": read}
 
-    def _run(self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, memory: Callable) -> Out:
+    def _run(
+        self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, memory: Callable
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         y, S = memory(*self._project(x), None, before.S, context.tokens)
         y = y[..., :-1] / (y[..., -1:] + EPS)
         out = linear(y.reshape(x.shape).astype(x.dtype), self.wo)
-        return Out(out, None if state is None else MatrixState(S))
+        return MixerOutput(out, None if state is None else MatrixState(S))
 
     def _project(self, x: Float[Array, "... D"]) -> tuple[Array, Array, Array]:
         """f(q), f(k) and (v, 1), in float32 or wider."""

@@ -6,7 +6,7 @@
 Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", sections 3.2 to 3.6; initial values
 as in the official code (mamba_simple.py). With `select_norm` the RMSNorms of Jamba (Lieber et al. 2024, section 6.4).
 The same function; A_log is stored [N, E] and convolution taps newest first.
-The state is the convolution's tail and h: constant in size, however long the text.
+The state is the convolution's and h: constant in size, however long the text.
 
 Look first at: `_select`, `__call__`, `step`.
 """
@@ -18,20 +18,20 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import step_bias, uniform
+from linearnexus.core.initializers import init_dt_bias, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import MambaConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.ops import selective_scan
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
 
 @module
 class MambaState:
-    """tail [B, W-1, E]: the last inputs of the convolution; h [B, N, E]: the summary, in float32 or wider."""
+    """conv_state [B, W-1, E]: the last inputs of the convolution; h [B, N, E]: the summary, in float32 or wider."""
 
-    tail: Array
+    conv_state: Array
     h: Array
 
 
@@ -40,7 +40,7 @@ class Mamba:
     w_in: Array = matrix()  # [D, 2E]: the signal x and the gate z
     conv: Array = vector()  # [W, E], conv[j] is the tap j tokens back
     conv_bias: Array = vector()  # [E]
-    w_select: Array = matrix()  # [E, R+2N]: dt (low rank), B and C from the token
+    x_proj: Array = matrix()  # [E, R+2N]: dt (low rank), B and C from the token
     w_dt: Array = matrix()  # [R, E]
     dt_bias: Array = vector()  # [E]
     A_log: Array = vector()  # [N, E], A = -exp(A_log)
@@ -56,7 +56,7 @@ class Mamba:
         """Step sizes log-uniform in [0.001, 0.1], A = -(1 ... N) in every channel, matrices uniform as in the official
         code."""
         inner, rank, n = config.expand * hidden_size, config.rank(hidden_size), config.state_size
-        k_dt, k_in, k_conv, k_bias, k_select, k_w_dt, k_out = jax.random.split(key, 7)
+        k_dt, k_in, k_conv, k_bias, k_x_proj, k_w_dt, k_out = jax.random.split(key, 7)
 
         def norm(size: int) -> RMSNorm | None:
             return RMSNorm.init(size, config.norm_eps, config.select_scale) if config.select_norm else None
@@ -65,9 +65,9 @@ class Mamba:
             w_in=uniform(k_in, hidden_size, 2 * inner, fan_in=hidden_size),
             conv=uniform(k_conv, config.conv_size, inner, fan_in=config.conv_size),
             conv_bias=uniform(k_bias, inner, fan_in=config.conv_size),
-            w_select=uniform(k_select, inner, rank + 2 * n, fan_in=inner),
+            x_proj=uniform(k_x_proj, inner, rank + 2 * n, fan_in=inner),
             w_dt=uniform(k_w_dt, rank, inner, fan_in=rank),
-            dt_bias=step_bias(k_dt, inner),
+            dt_bias=init_dt_bias(k_dt, inner),
             A_log=jnp.broadcast_to(jnp.log(jnp.arange(1, n + 1, dtype=jnp.float32))[:, None], (n, inner)),
             D=jnp.ones(inner),
             w_out=uniform(k_out, inner, hidden_size, fan_in=inner),
@@ -83,26 +83,26 @@ class Mamba:
             jnp.zeros((batch, taps - 1, inner), dtype), jnp.zeros((batch, *self.A_log.shape), wide_dtype(dtype))
         )
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MambaState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MambaState | None = None) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
-        signal, tail = short_conv(signal, self.conv, before.tail, context.tokens)
+        signal, conv_state = short_conv(signal, self.conv, before.conv_state, context.tokens)
         inputs = self._select(signal)
         y, h = selective_scan.chunked(*inputs, before.h, context.tokens)
-        return Out(self._read(y, inputs[0], gate), None if state is None else MambaState(tail, h))
+        return MixerOutput(self._read(y, inputs[0], gate), None if state is None else MambaState(conv_state, h))
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MambaState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MambaState) -> MixerOutput:
         signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
-        signal, tail = short_conv_step(signal, self.conv, state.tail, context.tokens)
+        signal, conv_state = short_conv_step(signal, self.conv, state.conv_state, context.tokens)
         inputs = self._select(signal)
         y, h = selective_scan.step(*inputs, state.h, context.tokens)
-        return Out(self._read(y, inputs[0], gate), MambaState(tail, h))
+        return MixerOutput(self._read(y, inputs[0], gate), MambaState(conv_state, h))
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """dt [B,T,E]: how strongly each token writes (and forgets); decay [B,T,N,E]: what remains of the old state;
         B, C [B,T,N]: the slots written and read; signal [B,T,E]: what is written."""
         signal = jnp.split(linear(x, self.w_in), 2, axis=-1)[0]
-        signal, _ = short_conv(signal, self.conv, self.init_state(x.shape[0], 0, x.dtype).tail, context.tokens)
+        signal, _ = short_conv(signal, self.conv, self.init_state(x.shape[0], 0, x.dtype).conv_state, context.tokens)
         signal, dt, A, B, C = self._select(signal)
         dt, reset = selective_scan.mask(dt, context.tokens)
         decay = jnp.exp(dt[:, :, None, :] * A[None, None])
@@ -114,7 +114,7 @@ class Mamba:
         """x [...,E], dt [...,E], A [N,E], B [...,N], C [...,N] of the scan, in float32 or wider."""
         x = jax.nn.silu(signal + row(self.conv_bias, signal))
         n = self.config.state_size
-        low, B, C = jnp.split(linear(x, self.w_select), [self.w_dt.shape[0], self.w_dt.shape[0] + n], axis=-1)
+        low, B, C = jnp.split(linear(x, self.x_proj), [self.w_dt.shape[0], self.w_dt.shape[0] + n], axis=-1)
         if self.dt_norm is not None and self.B_norm is not None and self.C_norm is not None:
             low, B, C = self.dt_norm(low), self.B_norm(B), self.C_norm(C)
         dt = at_least_float32(linear(low, self.w_dt))

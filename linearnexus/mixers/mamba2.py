@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import step_bias, uniform
+from linearnexus.core.initializers import init_dt_bias, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, rms_normalized, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import Mamba2Config
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step
 
@@ -51,7 +51,7 @@ class Mamba2:
             w_in=uniform(k_in, hidden_size, inner + mixed + n_head, fan_in=hidden_size),
             conv=uniform(k_conv, taps, mixed, fan_in=taps),
             conv_bias=uniform(k_bias, mixed, fan_in=taps),
-            dt_bias=step_bias(k_dt, n_head),
+            dt_bias=init_dt_bias(k_dt, n_head),
             A_log=jnp.log(jax.random.uniform(k_A, (n_head,), minval=1, maxval=16)),
             D=jnp.ones(n_head),
             norm=RMSNorm.init(inner, config.norm_eps),
@@ -64,10 +64,10 @@ class Mamba2:
         sizes = (self.A_log.shape[0], self.config.state_size, self.config.head_size)
         return MatrixState(jnp.zeros((batch, *sizes), wide_dtype(dtype)), jnp.zeros((batch, taps - 1, mixed), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -80,30 +80,30 @@ class Mamba2:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, signal, _, gate, tail = self._select(x, context, before, conv)
+        inputs, signal, _, gate, conv_state = self._select(x, context, before, conv)
         y, S = memory(*inputs, before.S, context.tokens)
         y = y + self.D.astype(y.dtype).reshape((1,) * (y.ndim - 2) + (-1, 1)) * signal
         y = y.reshape(gate.shape) * jax.nn.silu(at_least_float32(gate))
         y = rms_normalized(split_heads(y, self.config.n_group), self.norm.eps).reshape(gate.shape)
         assert self.norm.scale is not None
         out = linear((y * row(self.norm.scale, y)).astype(x.dtype), self.w_out)
-        return Out(out, None if state is None else MatrixState(S, tail))
+        return MixerOutput(out, None if state is None else MatrixState(S, conv_state))
 
     def _select(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
     ) -> tuple[tuple[Array, ...], Array, Array, Array, Array]:
         """The memory's inputs (C, B, dt x, dt A), the signal x [...,H,P], dt [...,H], the gate z [...,E] and the
-        convolution's tail."""
+        convolution's state."""
         config, n_head = self.config, self.A_log.shape[0]
         inner, keys = n_head * config.head_size, config.n_group * config.state_size
         gate, mixed, dt = jnp.split(linear(x, self.w_in), [inner, 2 * inner + 2 * keys], axis=-1)
-        mixed, tail = conv(mixed, self.conv, before.tail, context.tokens)
+        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
         mixed = at_least_float32(jax.nn.silu(mixed + row(self.conv_bias, mixed)))
         signal, B, C = jnp.split(mixed, [inner, inner + keys], axis=-1)
         signal, B, C = split_heads(signal, n_head), split_heads(B, config.n_group), split_heads(C, config.n_group)
         dt = at_least_float32(dt)
         dt = jax.nn.softplus(dt + row(self.dt_bias, dt))
         log_decay = dt * row(-jnp.exp(self.A_log), dt)
-        return (C, B, dt[..., None] * signal, log_decay[..., None]), signal, dt, gate, tail
+        return (C, B, dt[..., None] * signal, log_decay[..., None]), signal, dt, gate, conv_state

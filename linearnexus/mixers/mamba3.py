@@ -30,14 +30,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from linearnexus.core.initial import step_bias, uniform
+from linearnexus.core.initializers import init_dt_bias, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.core.tokens import Tokens
-from linearnexus.mixers.base import Context, Out, split_heads
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import Mamba3Config
+from linearnexus.mixers.contract import Context, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
-from linearnexus.ops.chunks import fresh, only
+from linearnexus.ops.chunks import mask_invalid, reset_at_starts
 from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
 SLOWEST = 1e-4  # the least -A, `A_floor` of the official code
@@ -45,12 +45,12 @@ SLOWEST = 1e-4  # the least -A, `A_floor` of the official code
 
 @module
 class Mamba3State:
-    """The memory M [B,H,N,P]; angle [B,H,J], in [-pi, pi], of the pairs of N that turn; tail [B,1,H(RN+RP+2)], what the
-    last token leaves to the next one: its k, v, log-decay and l dt. All are float32 or wider."""
+    """The memory M [B,H,N,P]; angle [B,H,J], in [-pi, pi], of the pairs of N that turn; conv_state [B,1,H(RN+RP+2)],
+    what the last token leaves to the next one: its k, v, log-decay and l dt. All are float32 or wider."""
 
     M: Array
     angle: Array
-    tail: Array
+    conv_state: Array
 
 
 @module
@@ -81,7 +81,7 @@ class Mamba3:
         ones = jnp.ones((rank, n_head, config.head_size)) if rank > 1 else None
         return cls(
             w_in=uniform(k_in, hidden_size, width, fan_in=hidden_size),
-            dt_bias=step_bias(k_dt, n_head),
+            dt_bias=init_dt_bias(k_dt, n_head),
             B_norm=RMSNorm.init(size, config.norm_eps),
             C_norm=RMSNorm.init(size, config.norm_eps),
             B_bias=jnp.ones((rank, n_head, size)),
@@ -103,10 +103,10 @@ class Mamba3:
             jnp.zeros((batch, 1, n_head * (rank * (size + values) + 2)), wide),
         )
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Mamba3State | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: Mamba3State | None = None) -> MixerOutput:
         return self._run(x, context, state, _angles, short_conv, _rows)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: Mamba3State) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: Mamba3State) -> MixerOutput:
         return self._run(x, context, state, _angles_step, short_conv_step, _rows_step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -129,10 +129,10 @@ class Mamba3:
         angles: Callable,
         conv: Callable,
         memory: Callable,
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         parts = self._select(x, context, before, angles)
-        y, M, tail = _memory(parts, before, context.tokens, conv, memory)
+        y, M, conv_state = _memory(parts, before, context.tokens, conv, memory)
         y = y + self.D.astype(y.dtype).reshape((1,) * (y.ndim - 2) + (-1, 1)) * parts.v
         y = y * jax.nn.silu(_for_each(split_heads(at_least_float32(parts.gate), self.D.shape[0]), self.mimo_z))
         if self.mimo_o is not None:
@@ -140,9 +140,9 @@ class Mamba3:
         y = jnp.sum(y, axis=-3).reshape(parts.gate.shape)
         out = linear(y.astype(x.dtype), self.w_out)
         if state is None:
-            return Out(out)
+            return MixerOutput(out)
         last = parts.angle if parts.angle.ndim == before.angle.ndim else parts.angle[:, -1]
-        return Out(out, Mamba3State(M, last, tail))
+        return MixerOutput(out, Mamba3State(M, last, conv_state))
 
     def _select(self, x: Float[Array, "... D"], context: Context, before: Mamba3State, angles: Callable) -> "Parts":
         config, (rank, n_head, size) = self.config, self.B_bias.shape
@@ -178,14 +178,14 @@ class Parts(NamedTuple):
 
 
 def _memory(
-    parts: Parts, before: Mamba3State, tokens: Tokens, conv: Callable, memory: Callable
+    parts: Parts, before: Mamba3State, tokens: TokenLayout, conv: Callable, memory: Callable
 ) -> tuple[Float[Array, "... R H P"], Float[Array, "B H N P"], Float[Array, "B 1 W"]]:
     """What is read, the memory after, and what the last token leaves."""
     q, k, v, dt, log_decay, share, *_ = parts
     own = share * dt
     left = [k, v, log_decay, own]
     flat = jnp.concatenate([a.reshape(*dt.shape[:-1], -1) for a in left], axis=-1)
-    earlier, tail = token_before(flat, before.tail, tokens, conv)
+    earlier, conv_state = token_before(flat, before.conv_state, tokens, conv)
     widths = [math.prod(a.shape[dt.ndim - 1 :]) for a in left]
     ends = [sum(widths[: i + 1]) for i in range(3)]
     k_before, v_before, decay_before, own_before = (
@@ -195,7 +195,7 @@ def _memory(
     reads = jnp.exp(log_decay)[..., None, :, None] * q
     y, M = memory(reads, k_before, write, decay_before[..., None], before.M, tokens)
     scores = own[..., None, None, :] * jnp.einsum("...rhn,...shn->...rsh", q, k)
-    return y + jnp.einsum("...rsh,...shp->...rhp", scores, v), M, tail
+    return y + jnp.einsum("...rsh,...shp->...rhp", scores, v), M, conv_state
 
 
 def _rows(
@@ -204,7 +204,7 @@ def _rows(
     v: Float[Array, "B T R H P"],
     log_decay: Float[Array, "B T H 1"],
     M: Float[Array, "B H N P"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T R H P"], Float[Array, "B H N P"]]:
     """`linear_attention.chunked` with R rows a token, of which the first decays, or begins a document."""
     rank = q.shape[2]
@@ -224,7 +224,7 @@ def _rows_step(
     v: Float[Array, "B R H P"],
     log_decay: Float[Array, "B H 1"],
     M: Float[Array, "B H N P"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B R H P"], Float[Array, "B H N P"]]:
     """One token: R writes, then R reads."""
     y, M = op.step(q[:, 0], k[:, 0], v[:, 0], log_decay, M, tokens)
@@ -258,7 +258,9 @@ def _turned(x: Float[Array, "... N"], angle: Float[Array, "... J"]) -> Float[Arr
     return jnp.concatenate([turned.reshape(pairs.shape), still], axis=-1)
 
 
-def _angles(turn: Float[Array, "B T H R"], angle: Float[Array, "B H J"], tokens: Tokens) -> Float[Array, "B T H J"]:
+def _angles(
+    turn: Float[Array, "B T H R"], angle: Float[Array, "B H J"], tokens: TokenLayout
+) -> Float[Array, "B T H J"]:
     """The sums of the turns inside each document, going on from an angle, kept in [-pi, pi] so that they stay exact
     over long texts."""
 
@@ -272,9 +274,11 @@ def _angles(turn: Float[Array, "B T H R"], angle: Float[Array, "B H J"], tokens:
     return jnp.where(begun, sums, _wrapped(sums + angle[:, None]))
 
 
-def _angles_step(turn: Float[Array, "B H R"], angle: Float[Array, "B H J"], tokens: Tokens) -> Float[Array, "B H J"]:
+def _angles_step(
+    turn: Float[Array, "B H R"], angle: Float[Array, "B H J"], tokens: TokenLayout
+) -> Float[Array, "B H J"]:
     """The same for one token."""
-    return _wrapped(only(turn, tokens) + fresh(angle, tokens))
+    return _wrapped(mask_invalid(turn, tokens) + reset_at_starts(angle, tokens))
 
 
 def _wrapped(angle: Float[Array, "..."]) -> Float[Array, "..."]:

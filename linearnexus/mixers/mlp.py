@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import linear
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import MLPConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": jax.nn.gelu,  # the tanh form, as in GPT-2
@@ -49,7 +49,7 @@ class MLP:
             config=config,
         )
 
-    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out:
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> MixerOutput:
         """`jax.checkpoint`: the backward pass computes the nonlinearity again from what the product left, rather than
         keep two or three arrays of [.., F] of it (a fifth of a GPT's temporary memory, in the same time)."""
         act = ACTIVATIONS[self.config.activation]
@@ -58,4 +58,4 @@ class MLP:
             hidden = jax.checkpoint(act)(up)
         else:
             hidden = jax.checkpoint(lambda gate, up: act(gate) * up)(linear(x, self.gate), up)
-        return Out(linear(hidden, self.down, self.down_bias))
+        return MixerOutput(linear(hidden, self.down, self.down_bias))

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import MLSTMConfig
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
 
 LOWEST = -80.0  # of m where 1 is divided by exp(m): the exponential of its opposite must not overflow
@@ -69,10 +69,10 @@ class MLSTM:
         sizes = (self.wk.shape[1] // n_head, self.wv.shape[1] // n_head + 1)
         return MatrixState(jnp.zeros((batch, n_head, *sizes), wide), m=jnp.zeros((batch, n_head), wide))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, op.stabilised, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, op.stabilised_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -89,14 +89,14 @@ class MLSTM:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, gates: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         log_decay, scale, at, m = gates(*self._gates(x), before.m, context.tokens)
         y, S = memory(*self._project(x, scale), log_decay[..., None], before.S, context.tokens)
         least = jnp.exp(-jnp.maximum(at, LOWEST))[..., None]  # 1, divided by exp(m) as the state is
         y = heads_normalized(y[..., :-1] / jnp.maximum(jnp.abs(y[..., -1:]), least), self.norm).astype(x.dtype)
         out = linear(jax.nn.sigmoid(linear(x, self.wg)) * y, self.wo)
-        return Out(out, None if state is None else MatrixState(S, m=m))
+        return MixerOutput(out, None if state is None else MatrixState(S, m=m))
 
     def _gates(self, x: Float[Array, "... D"]) -> tuple[Array, Array]:
         """The logarithms of the forget and input gates, [..., H] in float32 or wider."""

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from linearnexus.core.initial import normal
+from linearnexus.core.initializers import normal
 from linearnexus.core.layers import at_least_float32, linear
 from linearnexus.core.module import matrix, module, static, table
-from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import MLPConfig, MoEConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.mixers.mlp import ACTIVATIONS, MLP
 
 LARGEST_BLOCK = 128  # tokens of a block
@@ -54,31 +54,31 @@ class MoE:
             config=config,
         )
 
-    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out:
-        shares, chosen, weights = self._route(x)
-        y = self._experts(x.reshape(-1, x.shape[-1]), chosen.reshape(-1, chosen.shape[-1]))
-        y = jnp.sum(y.reshape(*chosen.shape, -1) * weights[..., None].astype(x.dtype), axis=-2)
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> MixerOutput:
+        router_probs, expert_ids, weights = self._route(x)
+        y = self._experts(x.reshape(-1, x.shape[-1]), expert_ids.reshape(-1, expert_ids.shape[-1]))
+        y = jnp.sum(y.reshape(*expert_ids.shape, -1) * weights[..., None].astype(x.dtype), axis=-2)
         if self.shared is not None and self.shared_gate is not None:
             y = y + jax.nn.sigmoid(linear(x, self.shared_gate.T)) * self.shared(x, context).y
-        return Out(y, loss=self._balance(shares, chosen, context))
+        return MixerOutput(y, loss=self._aux_loss(router_probs, expert_ids, context))
 
     def look(self, x: Float[Array, "... D"], context: Context) -> dict[str, Array]:
-        """shares [..., X]: what the router gives each expert; chosen [..., k]: the experts used; weights [..., k]: how
-        much of each."""
-        shares, chosen, weights = self._route(x)
-        return {"shares": shares, "chosen": chosen, "weights": weights}
+        """router_probs [..., X]: what the router gives each expert; expert_ids [..., k]: the experts used; weights
+        [..., k]: how much of each."""
+        router_probs, expert_ids, weights = self._route(x)
+        return {"router_probs": router_probs, "expert_ids": expert_ids, "weights": weights}
 
     def _route(self, x: Float[Array, "... D"]) -> tuple[Array, Array, Array]:
-        shares = jax.nn.softmax(at_least_float32(linear(x, self.router.T)), axis=-1)
-        weights, chosen = jax.lax.top_k(shares, self.config.experts_per_token)
+        router_probs = jax.nn.softmax(at_least_float32(linear(x, self.router.T)), axis=-1)
+        weights, expert_ids = jax.lax.top_k(router_probs, self.config.experts_per_token)
         if self.config.normalize:
             weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
-        return shares, chosen, weights
+        return router_probs, expert_ids, weights
 
-    def _experts(self, x: Float[Array, "M D"], chosen: Int[Array, "M k"]) -> Float[Array, "M k D"]:
+    def _experts(self, x: Float[Array, "M D"], expert_ids: Int[Array, "M k"]) -> Float[Array, "M k D"]:
         """What each chosen expert makes of each token."""
-        k, n = chosen.shape[1], self.config.n_expert
-        expert = chosen.reshape(-1)  # [M*k]
+        k, n = expert_ids.shape[1], self.config.n_expert
+        expert = expert_ids.reshape(-1)  # [M*k]
         size = min(LARGEST_BLOCK, 1 << max(0, (expert.size // n).bit_length() - 1))
         counts = jnp.sum(expert[:, None] == jnp.arange(n, dtype=expert.dtype)[None], axis=0, dtype=jnp.int32)
         blocks = -(-counts // size)
@@ -97,17 +97,19 @@ class MoE:
         hidden = act(hidden) if self.gate is None else act(inputs @ self.gate[owner].astype(x.dtype)) * hidden
         y = (hidden @ self.down[owner].astype(x.dtype)).reshape(n_block * size, -1)
         where = jnp.zeros(expert.size, jnp.int32).at[order].set(place)
-        return y[where].reshape(*chosen.shape, -1)
+        return y[where].reshape(*expert_ids.shape, -1)
 
-    def _balance(self, shares: Float[Array, "... X"], chosen: Int[Array, "... k"], context: Context) -> Any:
-        """`balance` times X sum_e (share of choices that fell on e) (mean p_e) over valid tokens: 1 when all are
-        equally busy, up to X when one does everything."""
-        if not self.config.balance:
+    def _aux_loss(self, router_probs: Float[Array, "... X"], expert_ids: Int[Array, "... k"], context: Context) -> Any:
+        """`aux_loss_weight` times X sum_e (share of choices that fell on e) (mean p_e) over valid tokens: 1 when all
+        are equally busy, up to X when one does everything."""
+        if not self.config.aux_loss_weight:
             return None
         n = self.config.n_expert
-        used = jnp.mean(jax.nn.one_hot(chosen, n, dtype=shares.dtype), axis=-2)
+        used = jnp.mean(jax.nn.one_hot(expert_ids, n, dtype=router_probs.dtype), axis=-2)
         valid = context.tokens.valid
-        weight = jnp.ones(shares.shape[:-1], shares.dtype) if valid is None else valid.astype(shares.dtype)
+        weight = (
+            jnp.ones(router_probs.shape[:-1], router_probs.dtype) if valid is None else valid.astype(router_probs.dtype)
+        )
         total = jnp.maximum(jnp.sum(weight), 1)
-        busy, wanted = (jnp.einsum("...,...e->e", weight, part) / total for part in (used, shares))
-        return self.config.balance * n * jnp.vdot(busy, wanted)
+        busy, wanted = (jnp.einsum("...,...e->e", weight, part) / total for part in (used, router_probs))
+        return self.config.aux_loss_weight * n * jnp.vdot(busy, wanted)

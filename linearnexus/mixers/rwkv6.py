@@ -22,11 +22,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import orthogonal
+from linearnexus.core.initializers import orthogonal
 from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import RWKV6Config
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
@@ -43,7 +43,7 @@ class RWKV6:
     mix: Array = vector()  # [5, D]: mu of w, k, v, r, g
     mix_down: Array = vector()  # [D, 5*R], A
     mix_up: Array = vector()  # [5, R, D], B
-    decay: Array = vector(rate=2.0)  # [D], w
+    decay: Array = vector(lr_multiplier=2.0)  # [D], w
     decay_down: Array = vector()  # [D, R], W_1
     decay_up: Array = vector()  # [R, D], W_2
     bonus: Array = vector()  # [D], u
@@ -97,15 +97,15 @@ class RWKV6:
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
-        """S, and as tail the last input."""
+        """S, and as conv_state the last input."""
         n_head, size = self.config.n_head, self.wr.shape[0]
         S = jnp.zeros((batch, n_head, size // n_head, size // n_head), wide_dtype(dtype))
         return MatrixState(S, jnp.zeros((batch, 1, size), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
         return self._run(x, context, state, short_conv_step, op.step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
@@ -119,12 +119,12 @@ class RWKV6:
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, gate, tail = self._project(x, context, before, conv)
+        inputs, gate, conv_state = self._project(x, context, before, conv)
         y, S = memory(*inputs, before.S, context.tokens, self._bonus(inputs[0]))
         y = heads_normalized(y, self.norm).astype(x.dtype)
-        return Out(linear(gate * y, self.wo), None if state is None else MatrixState(S, tail))
+        return MixerOutput(linear(gate * y, self.wo), None if state is None else MatrixState(S, conv_state))
 
     def _bonus(self, like: Array) -> Float[Array, "H K"]:
         return split_heads(self.bonus.astype(like.dtype), self.config.n_head)
@@ -133,7 +133,7 @@ class RWKV6:
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
     ) -> tuple[tuple[Array, Array, Array, Array], Array, Array]:
         """r, k, v and the log-decays [..., H, K] in float32 or wider, the output gate, and the last input."""
-        earlier, tail = token_before(x, before.tail, context.tokens, conv)
+        earlier, conv_state = token_before(x, before.conv_state, context.tokens, conv)
         shift = earlier - x
         low = split_heads(jnp.tanh(linear(x + shift * row(self.mix_x, x), self.mix_down)), 5)
         lean = jnp.einsum("...ir,ird->i...d", low, self.mix_up.astype(x.dtype))
@@ -142,4 +142,4 @@ class RWKV6:
         log_decay = -jnp.exp(jnp.minimum(rate + row(self.decay, rate), 20))
         projected = (at_least_float32(linear(part, w)) for part, w in ((x_r, self.wr), (x_k, self.wk), (x_v, self.wv)))
         r, k, v, log_decay = (split_heads(part, self.config.n_head) for part in (*projected, log_decay))
-        return (r, k, v, log_decay), jax.nn.silu(linear(x_g, self.wg)), tail
+        return (r, k, v, log_decay), jax.nn.silu(linear(x_g, self.wg)), conv_state

@@ -26,11 +26,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import orthogonal
+from linearnexus.core.initializers import orthogonal
 from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, MatrixState, Out, split_heads
 from linearnexus.mixers.configs import RWKV7Config
+from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
 from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
@@ -61,7 +61,7 @@ class RWKV7:
     wk: Array = matrix()  # [D, D]
     wv: Array = matrix()  # [D, D]
     mix: Array = vector()  # [6, D]: mu of r, w, k, v, a, g
-    w_bias: Array = vector(rate=2.0)  # [D], w_0
+    w_bias: Array = vector(lr_multiplier=2.0)  # [D], w_0
     w: LowRank
     a: LowRank
     v: LowRank
@@ -122,16 +122,16 @@ class RWKV7:
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
-        """S, and as tail the last input."""
+        """S, and as conv_state the last input."""
         n_head, size = self.config.n_head, self.wr.shape[0]
         S = jnp.zeros((batch, n_head, size // n_head, size // n_head), wide_dtype(dtype))
         return MatrixState(S, jnp.zeros((batch, 1, size), dtype))
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> Out:
-        return self._run(x, context, state, short_conv, op.low_rank_chunked)
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
+        return self._run(x, context, state, short_conv, op.dplr_chunked)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> Out:
-        return self._run(x, context, state, short_conv_step, op.low_rank_step)
+    def step(self, x: Float[Array, "B D"], context: Context, state: MatrixState) -> MixerOutput:
+        return self._run(x, context, state, short_conv_step, op.dplr_step)
 
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """q (r), k, v [B,T,H,K]; decay [B,T,H,K]: what a token leaves of each key's memory; find, erase [B,T,H,K]: what
@@ -139,21 +139,23 @@ class RWKV7:
         state = self.init_state(x.shape[0], 0, x.dtype)
         inputs, _, _, _ = self._project(x, context, state, short_conv)
         q, k, v, find, erase, log_decay = inputs
-        read, _ = op.low_rank_chunked(*inputs, state.S, context.tokens)
+        read, _ = op.dplr_chunked(*inputs, state.S, context.tokens)
         return {"q": q, "k": k, "v": v, "find": find, "erase": erase, "decay": jnp.exp(log_decay), "read": read}
 
     def _run(
         self, x: Float[Array, "... D"], context: Context, state: MatrixState | None, conv: Callable, memory: Callable
-    ) -> Out:
+    ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        inputs, gate, first, tail = self._project(x, context, before, conv)
+        inputs, gate, first, conv_state = self._project(x, context, before, conv)
         y, S = memory(*inputs, before.S, context.tokens)
         r, k, v = inputs[:3]
         r_k = self.r_k.astype(k.dtype).reshape((1,) * (k.ndim - 2) + k.shape[-2:])
         own = jnp.sum(r * k * r_k, axis=-1, keepdims=True) * v
         y = heads_normalized(y, self.norm) + own.reshape(x.shape)
-        return Out(
-            linear(gate * y.astype(x.dtype), self.wo), None if state is None else MatrixState(S, tail), shared=first
+        return MixerOutput(
+            linear(gate * y.astype(x.dtype), self.wo),
+            None if state is None else MatrixState(S, conv_state),
+            shared=first,
         )
 
     def _project(
@@ -161,7 +163,7 @@ class RWKV7:
     ) -> tuple[tuple[Array, Array, Array, Array, Array, Array], Array, Array, Array]:
         """The memory's inputs (r, k, v, what is looked up, what is added for it, log-decays) [..., H, K] in float32 or
         wider; the output gate; the first layer's v; the last input."""
-        earlier, tail = token_before(x, before.tail, context.tokens, conv)
+        earlier, conv_state = token_before(x, before.conv_state, context.tokens, conv)
         x_r, x_w, x_k, x_v, x_a, x_g = (x + (earlier - x) * row(mu, x) for mu in self.mix)
         r, k, v = (at_least_float32(linear(part, w)) for part, w in ((x_r, self.wr), (x_k, self.wk), (x_v, self.wv)))
         first = v if context.shared is None else context.shared
@@ -174,4 +176,4 @@ class RWKV7:
         find = find * jax.lax.rsqrt(jnp.maximum(jnp.sum(find * find, axis=-1, keepdims=True), 1e-24))
         k = k * (1 + (a - 1) * row(self.k_a, k))
         r, k, v, a, log_decay = (split_heads(part, self.config.n_head) for part in (r, k, v, a, log_decay))
-        return (r, k, v, find, -a * find, log_decay), self.g(x_g, jax.nn.sigmoid), first, tail
+        return (r, k, v, find, -a * find, log_decay), self.g(x_g, jax.nn.sigmoid), first, conv_state

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.initial import orthogonal
+from linearnexus.core.initializers import orthogonal
 from linearnexus.core.layers import linear, row
 from linearnexus.core.module import matrix, module, static, vector
-from linearnexus.mixers.base import Context, Out
 from linearnexus.mixers.configs import RWKVMLPConfig
+from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
 
@@ -54,12 +54,12 @@ class RWKVMLP:
     def init_state(self, batch: int, max_len: int, dtype: Any) -> Float[Array, "B 1 D"]:
         return jnp.zeros((batch, 1, self.up.shape[0]), dtype)
 
-    def __call__(self, x: Float[Array, "... D"], context: Context, state: Array | None = None) -> Out:
+    def __call__(self, x: Float[Array, "... D"], context: Context, state: Array | None = None) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         conv = short_conv if x.ndim == 3 else short_conv_step
-        earlier, tail = token_before(x, before, context.tokens, conv)
+        earlier, conv_state = token_before(x, before, context.tokens, conv)
         shift = earlier - x
         y = linear(jnp.square(jax.nn.relu(linear(x + shift * row(self.mix_k, x), self.up))), self.down)
         if self.gate is not None and self.mix_r is not None:
             y = jax.nn.sigmoid(linear(x + shift * row(self.mix_r, x), self.gate)) * y
-        return Out(y, None if state is None else tail)
+        return MixerOutput(y, None if state is None else conv_state)

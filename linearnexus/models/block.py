@@ -12,8 +12,16 @@ from jaxtyping import Float
 
 from linearnexus.core.layers import LayerNorm, RMSNorm, drop
 from linearnexus.core.module import module
-from linearnexus.mixers.base import ChannelMixer, ChannelMixerWithState, Context, Out, SequenceMixer, State, add_losses
-from linearnexus.mixers.config import placed
+from linearnexus.mixers.configs import placed
+from linearnexus.mixers.contract import (
+    ChannelMixer,
+    ChannelMixerWithState,
+    Context,
+    MixerOutput,
+    SequenceMixer,
+    State,
+    add_losses,
+)
 from linearnexus.models.config import BlockConfig, ModelConfig
 
 
@@ -48,29 +56,31 @@ class Block:
             return state, self.channel_mixer.init_state(batch, max_len, dtype)
         return state
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> Out:
-        before, channel = self._states(state)
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> MixerOutput:
+        before, channel = self._split_state(state)
         out = self.mixer(self.norm(x), context, before)
-        return self._channel(x + drop(out.y, context.dropout, -1), context, out, channel)
+        return self._channel_branch(x + drop(out.y, context.dropout, -1), context, out, channel)
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: State) -> Out:
-        before, channel = self._states(state)
+    def step(self, x: Float[Array, "B D"], context: Context, state: State) -> MixerOutput:
+        before, channel = self._split_state(state)
         out = self.mixer.step(self.norm(x), context, before)
-        return self._channel(x + out.y, context, out, channel)
+        return self._channel_branch(x + out.y, context, out, channel)
 
-    def _states(self, state: State) -> tuple[State, State]:
+    def _split_state(self, state: State) -> tuple[State, State]:
         """The mixer's and the channel mixer's."""
         both = state is not None and isinstance(self.channel_mixer, ChannelMixerWithState)
         return state if both else (state, None)
 
-    def _channel(self, x: Float[Array, "... D"], context: Context, mixed: Out, state: State) -> Out:
+    def _channel_branch(
+        self, x: Float[Array, "... D"], context: Context, mixed: MixerOutput, state: State
+    ) -> MixerOutput:
         """The second branch. The state and the losses are the mixer's and the channel mixer's."""
         if self.channel_mixer is None or self.channel_norm is None:
-            return Out(x, mixed.state, mixed.loss, mixed.shared)
+            return MixerOutput(x, mixed.state, mixed.loss, mixed.shared)
         y = self.channel_norm(x)
         if isinstance(self.channel_mixer, ChannelMixerWithState):
             out = self.channel_mixer(y, context, state)
             after = None if mixed.state is None else (mixed.state, out.state)
         else:
             out, after = self.channel_mixer(y, context), mixed.state
-        return Out(x + drop(out.y, context.dropout, -2), after, add_losses(mixed.loss, out.loss), mixed.shared)
+        return MixerOutput(x + drop(out.y, context.dropout, -2), after, add_losses(mixed.loss, out.loss), mixed.shared)

@@ -1,11 +1,11 @@
 """What a language model is made of: its width, its depth, and the pattern of blocks that is repeated over the depth."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import linearnexus.mixers.configs  # noqa: F401 (JSON that has a model has mixers)
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
-from linearnexus.mixers.config import ChannelMixerConfig, MixerConfig
+from linearnexus.core.resolve import resolve
+from linearnexus.mixers.configs import ChannelMixerConfig, MixerConfig  # all of them: JSON that has a model has mixers
 
 Weights = Literal["float32", "bfloat16", "int8"]  # how a model that runs keeps its matrices and tables
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 @config("rmsnorm")
 class RMSNormConfig:
+    implementation: ClassVar[str] = "linearnexus.core.layers:RMSNorm"
+
     eps: float = 1e-5
     offset: float = 0.0  # what is added to the scale: 1, where it is stored as its distance from 1 (Qwen3-Next)
 
     def init(self, size: int) -> "RMSNorm":
-        from linearnexus.core.layers import RMSNorm
-
-        return RMSNorm.init(size, self.eps, offset=self.offset)
+        return resolve(self.implementation).init(size, self.eps, offset=self.offset)
 
 
 @config("layernorm")
 class LayerNormConfig:
+    implementation: ClassVar[str] = "linearnexus.core.layers:LayerNorm"
+
     bias: bool = True
     eps: float = 1e-5
 
     def init(self, size: int) -> "LayerNorm":
-        from linearnexus.core.layers import LayerNorm
-
-        return LayerNorm.init(size, self.bias, self.eps)
+        return resolve(self.implementation).init(size, self.bias, self.eps)
 
 
 @config("block")

@@ -50,7 +50,7 @@ class Costs:
 
 def costs(config: ModelConfig) -> Costs:
     """The costs of a model of this config."""
-    model = jax.eval_shape(lambda: LanguageModel.init(config, jax.random.key(0)))
+    model = LanguageModel.shapes(config)
     return Costs(count(model), model, 12 * config.n_layer * config.hidden_size**2)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from linearnexus.core.layers import Dropout, LayerNorm, RMSNorm, at_least_float32, drop, unembed
 from linearnexus.core.module import module, scale_residual, static, table
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context, Out, State, add_losses
+from linearnexus.mixers.contract import Context, MixerOutput, State, add_losses
 from linearnexus.models.block import Block
 from linearnexus.models.config import ModelConfig
 
@@ -81,6 +81,11 @@ class LanguageModel:
             config=config,
         )
 
+    @classmethod
+    def shapes(cls, config: ModelConfig) -> "LanguageModel":
+        """The model of this config with shapes and dtypes in place of arrays: nothing is drawn or allocated."""
+        return jax.eval_shape(lambda: cls.init(config, jax.random.key(0)))
+
     def init_state(self, batch: int, max_len: int, dtype: Any = None) -> ModelState:
         """The state before the first token; caches hold `max_len` tokens. `dtype` of caches: the activations' unless
         given."""
@@ -109,12 +114,12 @@ class LanguageModel:
         if state is not None:
             states = []
             for layer, (block, block_state) in enumerate(zip(self.blocks, state.layers, strict=True)):
-                out = _call(block, x, _at(context, layer), block_state)
-                x, context = out.y, _told(context, out.shared)
+                out = _call_block(block, x, _for_layer(context, layer), block_state)
+                x, context = out.y, _with_shared(context, out.shared)
                 states.append(out.state)
             return Output(self._logits(x), ModelState(tuple(states), position, index))
         if self.config.n_layer <= UNROLL_UP_TO:
-            x, _, loss = self._through(x, context, self.blocks, 0)
+            x, _, loss = self._run_blocks(x, context, self.blocks, 0)
         else:
             x, loss = self._scan(x, context)
         return Output(self._logits(x), loss=loss)
@@ -133,8 +138,8 @@ class LanguageModel:
         x = self._embed(ids, context.tokens.position)
         states = []
         for block, block_state in zip(self.blocks, state.layers, strict=True):
-            out = _step(block, x, context, block_state)
-            x, context = out.y, _told(context, out.shared)
+            out = _step_block(block, x, context, block_state)
+            x, context = out.y, _with_shared(context, out.shared)
             states.append(out.state)
         return self._logits(x), ModelState(tuple(states), position, index)
 
@@ -145,18 +150,18 @@ class LanguageModel:
         for block in self.blocks:
             seen.append(block.mixer.look(block.norm(x), context))
             out = block(x, context)
-            x, context = out.y, _told(context, out.shared)
+            x, context = out.y, _with_shared(context, out.shared)
         return seen
 
-    def _through(
+    def _run_blocks(
         self, x: Float[Array, "B T D"], context: Context, blocks: tuple[Block, ...], first: int | Int[Array, ""]
     ) -> tuple[Float[Array, "B T D"], Any, Array | None]:
         """Some blocks one after another, the first being layer `first`; what is shared after them; and the sum of their
         losses."""
         losses = []
         for place, block in enumerate(blocks):
-            out = _call(block, x, _at(context, first + place), None)
-            x, context = out.y, _told(context, out.shared)
+            out = _call_block(block, x, _for_layer(context, first + place), None)
+            x, context = out.y, _with_shared(context, out.shared)
             losses.append(out.loss)
         return x, context.shared, add_losses(*losses)
 
@@ -165,19 +170,19 @@ class LanguageModel:
         goes by itself: after it there is something shared."""
         period = len(self.config.pattern)
         whole = self.config.n_layer // period * period
-        begin = min(period, whole) if any(block.mixer.shares for block in self.config.pattern) else 0
-        x, shared, first_loss = self._through(x, context, self.blocks[:begin], 0)
+        begin = min(period, whole) if any(block.mixer.shares_values for block in self.config.pattern) else 0
+        x, shared, first_loss = self._run_blocks(x, context, self.blocks[:begin], 0)
         places = [self.blocks[begin + place : whole : period] for place in range(period if whole > begin else 0)]
         stacked = tuple(jax.tree.map(lambda *layers: jnp.stack(layers), *place) for place in places)
 
         def body(carry: Any, scanned: Any) -> tuple[Any, Array | None]:
             (x, shared), (first, blocks) = carry, scanned
-            x, shared, loss = self._through(x, _told(context, shared), blocks, first)
+            x, shared, loss = self._run_blocks(x, _with_shared(context, shared), blocks, first)
             return (x, shared), loss
 
         layers = jnp.arange(begin, whole, period, dtype=jnp.int32)
         (x, shared), losses = lax.scan(body, (x, shared), (layers, stacked))
-        x, _, loss = self._through(x, _told(context, shared), self.blocks[whole:], whole)
+        x, _, loss = self._run_blocks(x, _with_shared(context, shared), self.blocks[whole:], whole)
         return x, add_losses(first_loss, None if losses is None else jnp.sum(losses), loss)
 
     def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
@@ -192,23 +197,23 @@ class LanguageModel:
 
 
 @jax.jit
-def _call(block: Block, x: Float[Array, "B T D"], context: Context, state: Any) -> Out:
+def _call_block(block: Block, x: Float[Array, "B T D"], context: Context, state: Any) -> MixerOutput:
     """One block over a call. Under `jit`, layers of a kind are traced once and share what Python made of them."""
     return block(x, context, state)
 
 
 @jax.jit
-def _step(block: Block, x: Float[Array, "B D"], context: Context, state: Any) -> Out:
+def _step_block(block: Block, x: Float[Array, "B D"], context: Context, state: Any) -> MixerOutput:
     return block.step(x, context, state)
 
 
-def _at(context: Context, layer: int | Int[Array, ""]) -> Context:
+def _for_layer(context: Context, layer: int | Int[Array, ""]) -> Context:
     """The context of one layer: dropout under the layer's own key."""
     if context.dropout is None:
         return context
     return Context(context.tokens, context.dropout.fold(layer), context.shared)
 
 
-def _told(context: Context, shared: Any) -> Context:
+def _with_shared(context: Context, shared: Any) -> Context:
     """The context of the layers after one that shares something."""
     return context if shared is None else Context(context.tokens, context.dropout, shared)

@@ -10,8 +10,9 @@ from typing import Any
 
 from linearnexus.core.config import config_types, make
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
+from linearnexus.models.own_mixers import load_own_mixers
 
 ITEM = re.compile(r"\s*(?:(\d+)\s*\*\s*)?([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 SYNTAX = "write mixers with a comma between, such as 7*mamba2,1*attention or 3*attention(window=64),attention"
@@ -38,6 +39,9 @@ def with_pattern(model: ModelConfig, text: str) -> ModelConfig:
 
 def _mixer(model: ModelConfig, name: str, options: str) -> MixerConfig:
     known = config_types(MixerConfig)
+    if name not in known:
+        load_own_mixers()
+        known = config_types(MixerConfig)
     if name not in known:
         raise unknown("mixer", name, known)
     fields = {field.name for field in dataclasses.fields(known[name])}

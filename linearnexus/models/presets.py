@@ -8,18 +8,13 @@ Look first at: `PRESETS`, `preset`, `override`.
 """
 
 import dataclasses
-import importlib.util
-import os
-import re
-import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from linearnexus.core.config import config_types, replaced
+from linearnexus.core.config import config_name, replaced
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.core.renames import CONFIG_FIELDS, forward
 from linearnexus.mixers.configs import (
     AttentionConfig,
     DeltaNetConfig,
@@ -32,73 +27,15 @@ from linearnexus.mixers.configs import (
     Mamba2Config,
     Mamba3Config,
     MambaConfig,
-    MLPConfig,
+    MixerConfig,
     MLSTMConfig,
-    MoEConfig,
     RetNetConfig,
     RWKV6Config,
     RWKV7Config,
-    RWKVMLPConfig,
 )
-from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
-
-SMALL_STD = 0.01  # at 0.02 a tied head starts up to 11% above ln(vocab): it favours the token that was just read
-
-
-def small(mixer: MixerConfig, n_layer: int, hidden_size: int, width: float) -> ModelConfig:
-    """Blocks of a mixer and an MLP with squared ReLU that is `width` times as wide as the model."""
-    block = BlockConfig(mixer, MLPConfig(width, activation="relu2"))
-    return ModelConfig((block,), n_layer, hidden_size, embedding_std=SMALL_STD)
-
-
-def gpt(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
-    """A GPT of today's make: RMSNorm, also on queries and keys, rotary positions, squared ReLU, no biases. Its count of
-    parameters is GPT-2's, 12 n_layer hidden_size^2 beside the embedding."""
-    return small(AttentionConfig(n_head=n_head, qk_norm=True), n_layer, hidden_size, 4.0)
-
-
-def gpt2(n_layer: int, hidden_size: int, n_head: int) -> ModelConfig:
-    """GPT-2 (Radford et al. 2019): LayerNorm and biases everywhere, learned positions, GELU."""
-    block = BlockConfig(AttentionConfig(n_head=n_head, rope_theta=None, bias=True), MLPConfig(bias=True))
-    return ModelConfig(
-        (block,), n_layer, hidden_size, vocab_size=50_257, norm=LayerNormConfig(), learned_positions=1024
-    )
-
-
-def pure(
-    mixer: MixerConfig, n_layer: int, hidden_size: int, vocab_size: int = 256, std: float = SMALL_STD
-) -> ModelConfig:
-    """One mixer after another and nothing else: Mamba (Gu and Dao 2023) and Mamba-2 (Dao and Gu 2024)."""
-    return ModelConfig((BlockConfig(mixer),), n_layer, hidden_size, vocab_size, embedding_std=std)
-
-
-def jamba(n_layer: int, hidden_size: int, n_head: int, every: int, width: float, experts: float = 0.0) -> ModelConfig:
-    """Jamba's layout (Lieber et al. 2024): one attention layer, without positions, closes each run of `every` layers,
-    the others are Mamba; each mixer is followed by an MLP, in every second layer by a mixture of experts of width
-    `experts` (0: there is none)."""
-    mlp = MLPConfig(width, activation="silu", gated=True)
-    moe = MoEConfig(width=experts, normalize=False) if experts else mlp
-    mixers = (MambaConfig(select_norm=bool(experts)),) * (every - 1) + (
-        AttentionConfig(n_head=n_head, rope_theta=None),
-    )
-    pattern = tuple(BlockConfig(mixer, moe if layer % 2 else mlp) for layer, mixer in enumerate(mixers))
-    return ModelConfig(pattern, n_layer, hidden_size, embedding_std=SMALL_STD)
-
-
-def rwkv(mixer: MixerConfig, n_layer: int, hidden_size: int, width: float, gated: bool) -> ModelConfig:
-    """RWKV's layout (Peng et al. 2024, 2025): LayerNorms, one of them before the first block, a channel mix that also
-    sees the token before, and an output head of its own."""
-    block = BlockConfig(mixer, RWKVMLPConfig(width, gated))
-    return ModelConfig(
-        (block,),
-        n_layer,
-        hidden_size,
-        norm=LayerNormConfig(),
-        input_norm=True,
-        tie_embeddings=False,
-        embedding_std=SMALL_STD,
-    )
-
+from linearnexus.models.architectures import SIZES, gpt, gpt2, jamba, pure, rwkv, small
+from linearnexus.models.config import BlockConfig, ModelConfig
+from linearnexus.models.own_mixers import load_own_mixers, own_presets
 
 # Widths of the MLP beside a mixer, so that both together have GPT's 12 hidden_size^2 parameters.
 FAMILY: dict[str, tuple[Callable[[int], MixerConfig], float]] = {
@@ -113,7 +50,6 @@ FAMILY: dict[str, tuple[Callable[[int], MixerConfig], float]] = {
     "kimi-delta-attention": (lambda n_head: KimiDeltaAttentionConfig(n_head=n_head), 3.5),
     "gated-conv": (lambda n_head: GatedConvConfig(), 4.0),
 }
-SIZES = {"nano": (4, 128, 4), "micro": (6, 384, 6)}  # n_layer, hidden_size, n_head
 
 
 def _family(name: str, size: str) -> ModelConfig:
@@ -151,11 +87,22 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
 }
 
 
+def presets() -> dict[str, Callable[[], ModelConfig]]:
+    """All architectures by name: PRESETS, and those of one's own mixers. Raises UserError for a file of mixers that
+    fails, or whose preset has the name of another."""
+    load_own_mixers()
+    own = own_presets()
+    for name in own.keys() & PRESETS.keys():
+        raise UserError(f"A mixer of your own would have the preset {name}, which there is already; rename the mixer.")
+    return PRESETS | own
+
+
 def preset(name: str) -> ModelConfig:
     """The architecture of that name. Raises UserError that names the nearest one."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]()
+    known = PRESETS if name in PRESETS else presets()
+    if name not in known:
+        raise unknown("preset", name, known)
+    return known[name]()
 
 
 def override(model: ModelConfig, **changes: object) -> ModelConfig:
@@ -189,83 +136,12 @@ def _parts_fields(block: BlockConfig) -> set[str]:
 
 
 def _fields(config: object) -> set[str]:
-    return {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return set()
+    return {field.name for field in dataclasses.fields(config)} | CONFIG_FIELDS.get(
+        config_name(type(config)), {}
+    ).keys()
 
 
-def add_mixers(paths: str) -> None:
-    """Runs Python files (a text of paths with `os.pathsep` between) that define mixers, and gives each new mixer M the
-    presets M-nano and M-micro, their MLP as wide as leaves them the size of the GPT. Raises UserError for a missing
-    file, an error in one, or one that defines no whole mixer.
-    """
-    for path in filter(None, paths.split(os.pathsep)):
-        if not Path(path).is_file():
-            raise UserError(f"LINEARNEXUS_MIXERS names {path}, which is no file; give the path of a Python file.")
-        module = f"linearnexus_mixers_{Path(path).stem}"
-        loaded = getattr(sys.modules.get(module), "__file__", path)
-        file = Path(path).resolve()
-        if Path(loaded).resolve() != file:
-            raise UserError(f"LINEARNEXUS_MIXERS names {loaded} and {path}; give the files different names.")
-        try:
-            spec = importlib.util.spec_from_file_location(module, path)
-            assert spec is not None and spec.loader is not None
-            sys.modules[module] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[module])
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
-            line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
-            said = error.msg if isinstance(error, SyntaxError) else str(error).rstrip(".")
-            raise UserError(
-                f"{path}, which LINEARNEXUS_MIXERS names, failed in line {line} ({type(error).__name__}: {said}); "
-                "correct it there."
-            ) from error
-        new = {name: cls for name, cls in config_types(MixerConfig).items() if cls.__module__ == module}
-        if not new:
-            raise UserError(f'{path} defines no mixer; put @config("NAME") above a subclass of MixerConfig.')
-        for name, cls in new.items():
-            _check_own(path, name, cls)
-            for size in SIZES:
-                small_name = f"{name.replace('_', '-')}-{size}"
-                if small_name in PRESETS and getattr(PRESETS[small_name], "func", None) is not _fitted:
-                    raise UserError(f"{path} names a mixer '{name}', but {small_name} is another preset; rename it.")
-                PRESETS[small_name] = partial(_fitted, cls, size)
-
-
-def _check_own(path: str, name: str, cls: type[MixerConfig]) -> None:
-    """Raises UserError for what a user's mixer lacks."""
-    if not name.isidentifier():
-        better = re.sub(r"\W", "_", name)
-        raise UserError(f"{path} names a mixer '{name}'; write it as a Python name, such as '{better}'.")
-    absent = sorted(cls.__abstractmethods__) + [field for field in ("implementation",) if not hasattr(cls, field)]
-    if absent:
-        raise UserError(
-            f"{cls.__name__} in {path} has no {' and no '.join(absent)}; docs/add_a_mixer.md has an example."
-        )
-    place, _, wanted = cls.implementation.partition(":")
-    mixer = getattr(sys.modules.get(place), wanted, None)
-    if mixer is None:
-        raise UserError(
-            f"{cls.__name__} in {path} has the implementation '{cls.implementation}', which is not there; name a class "
-            'of the file: f"{__name__}:CLASS".'
-        )
-    known = {name for base in mixer.__mro__ for name in vars(base)}
-    absent = [method for method in ("init", "init_state", "__call__", "step", "look") if method not in known]
-    if absent:
-        raise UserError(
-            f"{wanted} in {path} has no method {' and no '.join(absent)}; docs/add_a_mixer.md tells what each is for."
-        )
-    if not dataclasses.is_dataclass(mixer):
-        raise UserError(f"{wanted} in {path} is no module; put @module above the class.")
-
-
-def _fitted(cls: type[MixerConfig], size: str) -> ModelConfig:
-    """A small model of that mixer with as many parameters as the GPT."""
-    from linearnexus.models.costs import costs
-
-    n_layer, hidden_size, n_head = SIZES[size]
-    mixer = cls(**({"n_head": n_head} if "n_head" in _fields(cls) else {}))
-    more = costs(small(mixer, n_layer, hidden_size, 4.0)).parameters - costs(gpt(*SIZES[size])).parameters
-    return small(mixer, n_layer, hidden_size, max(4.0 - more / (2 * n_layer * hidden_size**2), 0.25))
-
-
-add_mixers(os.environ.get("LINEARNEXUS_MIXERS", ""))
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

@@ -11,7 +11,7 @@ Look first at: `scan_chunks`, `Chunk`, `pair_weights`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Shaped
 
 from linearnexus.core.module import module
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.renames import forward
+from linearnexus.core.tokens import TokenLayout
 
 A = TypeVar("A", Array, Array | None)
 LEAF = 4  # tokens of the smallest blocks under decays a key
@@ -65,7 +66,7 @@ def scan_chunks(
     body: Callable[[Array, Chunk, Any], tuple[Array, Array]],
     state: Float[Array, "B G R K V"],
     inputs: Any,
-    tokens: Tokens,
+    tokens: TokenLayout,
     size: int,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B G R K V"]]:
     """Runs `body(state, chunk, inputs of the chunk) -> state, y [B,G,R,C,V]` over chunks of `size` tokens.
@@ -89,7 +90,7 @@ def scan_chunks(
     return y.transpose(1, 0, 4, 2, 3, 5).reshape(b, n * c, g * r, v)[:, :t], state
 
 
-def numbered(tokens: Tokens, size: int) -> Chunk:
+def numbered(tokens: TokenLayout, size: int) -> Chunk:
     """The chunks of a call, all in one: number [B, n, size]."""
     if tokens.starts is None:
         return Chunk(None)
@@ -104,7 +105,7 @@ def split(a: Shaped[Array, "B T *X"], size: int) -> Shaped[Array, "B n size *X"]
 
 
 def over_time(
-    step: Callable[..., tuple[Array, Array]], inputs: Any, state: Array, tokens: Tokens
+    step: Callable[..., tuple[Array, Array]], inputs: Any, state: Array, tokens: TokenLayout
 ) -> tuple[Float[Array, "B T H V"], Array]:
     """`step(*inputs of a token, state, its tokens) -> y, state`, for T tokens one after another."""
 
@@ -117,12 +118,12 @@ def over_time(
     return jnp.swapaxes(y, 0, 1), state
 
 
-def only(x: A, tokens: Tokens) -> A:
+def mask_invalid(x: A, tokens: TokenLayout) -> A:
     """x [B,T,H,X] (in a step [B,H,X]), zero at invalid tokens; None stays None."""
     return x if x is None or tokens.valid is None else jnp.where(tokens.valid[..., None, None], x, 0)
 
 
-def fresh(state: Float[Array, "B ..."], tokens: Tokens) -> Float[Array, "B ..."]:
+def reset_at_starts(state: Float[Array, "B ..."], tokens: TokenLayout) -> Float[Array, "B ..."]:
     """In a step: the state, zero where a document starts."""
     if tokens.starts is None:
         return state
@@ -184,13 +185,13 @@ def pair_decays(
     return jnp.where(visible, jnp.exp(sums), 0)
 
 
-def before(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
-    """Each token gets what stood at the one before it, the first one gets nothing. With `later`, a query that reads the
-    state before its own token is one of the token before, whose decays end there."""
+def shift_right(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
+    """Each token gets what stood at the one before it, the first one gets nothing. With `shift_left`, a query that
+    reads the state before its own token is one of the token before, whose decays end there."""
     return jnp.pad(x[..., :-1, :], (*((0, 0),) * (x.ndim - 2), (1, 0), (0, 0)))
 
 
-def later(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
+def shift_left(x: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
     """Each token gets what stands at the one after it, the last one gets nothing."""
     return jnp.pad(x[..., 1:, :], (*((0, 0),) * (x.ndim - 2), (0, 1), (0, 0)))
 
@@ -240,7 +241,7 @@ def _leaves(
     decay, leaf, back = jnp.exp(log_decay), q.shape[-2], []
     for _ in range(leaf):
         back.append(jnp.sum(q[:, :, :, None] * k[:, :, None], axis=-1))
-        k = decay * before(k)
+        k = decay * shift_right(k)
     # [t, i] with i = t - s steps back becomes [t, s]: in reverse, each row moves by one place less than the row above
     rows = jnp.pad(jnp.stack(back[::-1], axis=-1), (*((0, 0),) * q.ndim, (0, leaf)))
     flat = rows.reshape(*rows.shape[:-2], -1)[..., leaf - 1 : -1]
@@ -255,3 +256,7 @@ def summed(x: Float[Array, "... C X"], which: Float[Array, "C C"]) -> Float[Arra
 
 def _ones(like: Float[Array, "... C X"]) -> Float[Array, "C C"]:
     return jnp.ones((like.shape[-2],) * 2, like.dtype)
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

@@ -17,31 +17,32 @@ a diagonal matrix plus one of rank 1.
 
     S_t = (Diag(w_t) + b_t a_t^T) S_{t-1} + k_t v_t^T        y_t = q_t S_t        a, b [B,T,H,K], log_decay [B,T,H,K]
 
-Look first at: `step`, `recurrent`, `chunked`; `low_rank_step`, `low_rank_chunked`.
+Look first at: `step`, `recurrent`, `chunked`; `dplr_step`, `dplr_chunked`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.renames import forward
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.ops.chunks import (
     Chunk,
-    before,
     decay_before,
     decay_in,
     decay_out,
     each_pair_weights,
-    fresh,
     grouped,
-    later,
-    only,
+    mask_invalid,
     over_time,
     pair_weights,
+    reset_at_starts,
     scan_chunks,
+    shift_left,
+    shift_right,
 )
 
 CHUNK = 32
@@ -55,12 +56,12 @@ def step(
     beta: Float[Array, "B H"],
     log_decay: Float[Array, "B H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B H V"], Float[Array, "B H K V"]]:
     """One token of the recurrence."""
     q, k = (jnp.repeat(a, v.shape[1] // a.shape[1], axis=1) for a in (q, k))
-    beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
-    state = fresh(state, tokens)
+    beta, log_decay = mask_invalid(beta[..., None], tokens), mask_invalid(log_decay, tokens)
+    state = reset_at_starts(state, tokens)
     if log_decay is not None:
         state = jnp.exp(log_decay)[..., None] * state
     correction = beta * (v - jnp.einsum("bhk,bhkv->bhv", k, state))
@@ -75,7 +76,7 @@ def recurrent(
     beta: Float[Array, "B T H"],
     log_decay: Float[Array, "B T H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens, one after another: the specification."""
     return over_time(step, (q, k, v, beta, log_decay), state, tokens)
@@ -88,7 +89,7 @@ def chunked(
     beta: Float[Array, "B T H"],
     log_decay: Float[Array, "B T H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     size: int = CHUNK,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products and one triangular system a chunk of `size` tokens."""
@@ -106,14 +107,14 @@ def chunked(
         y = weights @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
-    beta, log_decay = only(beta[..., None], tokens), only(log_decay, tokens)
+    beta, log_decay = mask_invalid(beta[..., None], tokens), mask_invalid(log_decay, tokens)
     groups = k.shape[2]
     v, beta, log_decay = grouped(v, groups), grouped(beta, groups), grouped(log_decay, groups)
     y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size)
     return y, S.reshape(state.shape)
 
 
-def low_rank_step(
+def dplr_step(
     q: Float[Array, "B H K"],
     k: Float[Array, "B H K"],
     v: Float[Array, "B H V"],
@@ -121,17 +122,17 @@ def low_rank_step(
     b: Float[Array, "B H K"],
     log_decay: Float[Array, "B H K"],
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B H V"], Float[Array, "B H K V"]]:
     """One token of the diagonal-plus-low-rank recurrence."""
-    k, b, log_decay = only(k, tokens), only(b, tokens), only(log_decay, tokens)
-    state = fresh(state, tokens)
+    k, b, log_decay = mask_invalid(k, tokens), mask_invalid(b, tokens), mask_invalid(log_decay, tokens)
+    state = reset_at_starts(state, tokens)
     found = jnp.einsum("bhk,bhkv->bhv", a, state)
     state = jnp.exp(log_decay)[..., None] * state + b[..., None] * found[..., None, :] + k[..., None] * v[..., None, :]
     return jnp.einsum("bhk,bhkv->bhv", q, state), state
 
 
-def low_rank_recurrent(
+def dplr_recurrent(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T H K"],
     v: Float[Array, "B T H V"],
@@ -139,13 +140,13 @@ def low_rank_recurrent(
     b: Float[Array, "B T H K"],
     log_decay: Float[Array, "B T H K"],
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens of it, one after another: the specification."""
-    return over_time(low_rank_step, (q, k, v, a, b, log_decay), state, tokens)
+    return over_time(dplr_step, (q, k, v, a, b, log_decay), state, tokens)
 
 
-def low_rank_chunked(
+def dplr_chunked(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T H K"],
     v: Float[Array, "B T H V"],
@@ -153,7 +154,7 @@ def low_rank_chunked(
     b: Float[Array, "B T H K"],
     log_decay: Float[Array, "B T H K"],
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     size: int = CHUNK,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products: what the tokens of a chunk find along a, each in the state before it, solves one
@@ -163,8 +164,8 @@ def low_rank_chunked(
         q, k, v, a, b, g = inputs
         visible, g, v = chunk.pairs(q), g[:, :, None], v[:, :, None]
         order = jnp.tril(jnp.ones_like(visible))
-        early, late = each_pair_weights([later(a), q], [b, k], g, order)
-        early, late = ([jnp.where(visible, x, 0) for x in pair] for pair in (map(before, early), late))
+        early, late = each_pair_weights([shift_left(a), q], [b, k], g, order)
+        early, late = ([jnp.where(visible, x, 0) for x in pair] for pair in (map(shift_right, early), late))
         found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
         found = solve(-early[0], found)
         y = late[0] @ found + late[1] @ v + chunk.read(q[:, :, None] * decay_in(g)) @ S
@@ -172,7 +173,7 @@ def low_rank_chunked(
         writes = [chunk.write(x[:, :, None] * left).mT for x in (b, k)]
         return chunk.carried(S, g) + writes[0] @ found + writes[1] @ v, y
 
-    k, b, log_decay = only(k, tokens), only(b, tokens), only(log_decay, tokens)
+    k, b, log_decay = mask_invalid(k, tokens), mask_invalid(b, tokens), mask_invalid(log_decay, tokens)
     y, S = scan_chunks(body, grouped(state, state.shape[1], 1), (q, k, v, a, b, log_decay), tokens, size)
     return y, S.reshape(state.shape)
 
@@ -213,3 +214,7 @@ def _solve_backward(saved: tuple[Array, Array], g_x: Array) -> tuple[Array, Arra
 
 
 solve.defvjp(_solve_forward, _solve_backward)
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for known
+    __getattr__ = forward(__name__)

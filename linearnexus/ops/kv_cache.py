@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from linearnexus.core.module import module
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import TokenLayout
 
 NEVER = jnp.iinfo(jnp.int32).max  # the index of a key that no query sees
 
@@ -38,7 +38,7 @@ class Cache:
     def values(self) -> Array:
         return self.k if self.v is None else self.v
 
-    def write(self, k: Float[Array, "B T G K"], v: Float[Array, "B T G V"], tokens: Tokens) -> "Cache":
+    def write(self, k: Float[Array, "B T G K"], v: Float[Array, "B T G V"], tokens: TokenLayout) -> "Cache":
         """Stores the valid tokens; of more than S, the last S."""
         b = jnp.arange(k.shape[0])[:, None]
         newest = tokens.index[:, -1:]

@@ -28,22 +28,22 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.ops.chunks import (
     Chunk,
-    before,
     decay_before,
     decay_in,
     decay_out,
-    fresh,
     grouped,
-    later,
+    mask_invalid,
     numbered,
-    only,
     over_time,
     pair_decays,
     pair_weights,
+    reset_at_starts,
     scan_chunks,
+    shift_left,
+    shift_right,
     split,
     summed,
 )
@@ -57,13 +57,13 @@ def step(
     v: Float[Array, "B H V"],
     log_decay: Float[Array, "B H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     bonus: Float[Array, "H K"] | None = None,
 ) -> tuple[Float[Array, "B H V"], Float[Array, "B H K V"]]:
     """One token of the recurrence."""
     q, k = (jnp.repeat(a, v.shape[1] // a.shape[1], axis=1) for a in (q, k))
-    k, log_decay = only(k, tokens), only(log_decay, tokens)
-    state = fresh(state, tokens)
+    k, log_decay = mask_invalid(k, tokens), mask_invalid(log_decay, tokens)
+    state = reset_at_starts(state, tokens)
     write = k[..., None] * v[..., None, :]
     if bonus is not None:
         y = jnp.einsum("bhk,bhkv->bhv", q, state + bonus[None, :, :, None] * write)
@@ -79,7 +79,7 @@ def recurrent(
     v: Float[Array, "B T H V"],
     log_decay: Float[Array, "B T H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     bonus: Float[Array, "H K"] | None = None,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens, one after another: the specification."""
@@ -92,7 +92,7 @@ def chunked(
     v: Float[Array, "B T H V"],
     log_decay: Float[Array, "B T H X"] | None,
     state: Float[Array, "B H K V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     bonus: Float[Array, "H K"] | None = None,
     size: int = CHUNK,
     rank: int = 1,
@@ -100,7 +100,7 @@ def chunked(
     """The same by matrix products over chunks of `size` tokens. `rank`: so many neighbours are the rows of one token,
     which all read what all of them write; the first alone may decay or start, there is no bonus and no decay for each
     key (Mamba-3 with several inputs a head)."""
-    k, log_decay = only(k, tokens), only(log_decay, tokens)
+    k, log_decay = mask_invalid(k, tokens), mask_invalid(log_decay, tokens)
     t, groups = q.shape[1:3]
     size = max(min(size, t) // rank, 1) * rank
     inputs = (q, k, grouped(v, groups), grouped(log_decay, groups))
@@ -119,7 +119,7 @@ def chunked(
         if bonus is None:
             weights, reads = pair_weights(q, k, g, visible), reads * decay_in(g)
         else:
-            weights = before(pair_weights(later(q), k, g, jnp.tril(jnp.ones_like(visible))))
+            weights = shift_right(pair_weights(shift_left(q), k, g, jnp.tril(jnp.ones_like(visible))))
             weights, reads = jnp.where(visible, weights, 0), reads * decay_before(g)
         return chunk.carried(S, g) + chunk.write(writes).mT @ v, weights @ v + chunk.read(reads) @ S
 
@@ -227,7 +227,7 @@ def _states(
 
 
 def stabilised(
-    log_forget: Float[Array, "B T H"], log_input: Float[Array, "B T H"], m: Float[Array, "B H"], tokens: Tokens
+    log_forget: Float[Array, "B T H"], log_input: Float[Array, "B T H"], m: Float[Array, "B H"], tokens: TokenLayout
 ) -> tuple[Float[Array, "B T H"], Float[Array, "B T H"], Float[Array, "B T H"], Float[Array, "B H"]]:
     """The log-decays and the scales of k for `S_t = exp(log_forget) S_{t-1} + exp(log_input) k_t v_t^T` divided by
     exp(m_t), m_t = max(log_forget + m_{t-1}, log_input); m at each token and after the last one (Beck et al. 2024,
@@ -243,10 +243,10 @@ def stabilised(
 
 
 def stabilised_step(
-    log_forget: Float[Array, "B H"], log_input: Float[Array, "B H"], m: Float[Array, "B H"], tokens: Tokens
+    log_forget: Float[Array, "B H"], log_input: Float[Array, "B H"], m: Float[Array, "B H"], tokens: TokenLayout
 ) -> tuple[Float[Array, "B H"], Float[Array, "B H"], Float[Array, "B H"], Float[Array, "B H"]]:
     """The same for one token; m after it is given twice."""
-    m = fresh(m, tokens)
+    m = reset_at_starts(m, tokens)
     if tokens.valid is not None:
         valid = tokens.valid[:, None]
         log_forget, log_input = jnp.where(valid, log_forget, 0), jnp.where(valid, log_input, m)

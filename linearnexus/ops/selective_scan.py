@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import TokenLayout
 
 CHUNK = 8  # tokens between the states that the backward pass keeps
 
@@ -26,7 +26,7 @@ def step(
     B: Float[Array, "B N"],
     C: Float[Array, "B N"],
     state: Float[Array, "B N E"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B E"], Float[Array, "B N E"]]:
     """One token of the recurrence."""
     dt, reset = mask(dt, tokens)
@@ -41,7 +41,7 @@ def recurrent(
     B: Float[Array, "B T N"],
     C: Float[Array, "B T N"],
     state: Float[Array, "B N E"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """T tokens, one after another: the specification."""
     dt, reset = mask(dt, tokens)
@@ -56,7 +56,7 @@ def chunked(
     B: Float[Array, "B T N"],
     C: Float[Array, "B T N"],
     state: Float[Array, "B N E"],
-    tokens: Tokens,
+    tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """The same result with a backward pass of its own: it keeps the states at chunk borders only, computes the others
     of a chunk again, and forms the parameters' gradients from whole chunks (half the time of differentiating the
@@ -139,7 +139,7 @@ def _update(A, state, token):
     return state, jnp.sum(state * C[:, :, None], axis=1)
 
 
-def mask(dt, tokens: Tokens):
+def mask(dt, tokens: TokenLayout):
     """dt, zero at invalid tokens, and 1 where a start takes away the old state (None: nothing starts)."""
     if tokens.valid is not None:
         dt = jnp.where(tokens.valid[..., None], dt, jnp.zeros_like(dt))

@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from linearnexus.core.layers import Dropout, at_least_float32, drop
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.ops.kv_cache import NEVER, Cache
 
 BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of the square
@@ -56,7 +56,7 @@ def causal_attention(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T G K"],
     v: Float[Array, "B T G V"],
-    tokens: Tokens,
+    tokens: TokenLayout,
     window: int | None = None,
     dropout: Dropout | None = None,
 ) -> Float[Array, "B T H V"]:
@@ -150,7 +150,7 @@ def extend_attention(
     k: Float[Array, "B T G K"],
     v: Float[Array, "B T G V"],
     cache: Cache,
-    tokens: Tokens,
+    tokens: TokenLayout,
     window: int | None,
 ) -> tuple[Float[Array, "B T H V"], Cache]:
     """Attention of T new tokens over the cache and themselves. The ring holds S tokens, so no query sees further
@@ -251,7 +251,7 @@ def _banded(
     k: Float[Array, "B T G K"],
     v: Float[Array, "B T G V"],
     cache: Cache | None,
-    tokens: Tokens,
+    tokens: TokenLayout,
     window: int,
     dropout: Dropout | None = None,
 ) -> Float[Array, "B T H V"]:
@@ -312,7 +312,7 @@ def step_attention(
     k: Float[Array, "B G K"],
     v: Float[Array, "B G V"],
     cache: Cache,
-    tokens: Tokens,
+    tokens: TokenLayout,
     window: int | None,
 ) -> tuple[Float[Array, "B H V"], Cache]:
     """One token: written first (it replaces the one that leaves the window), then attending to the cache. No copy of
@@ -327,7 +327,7 @@ def step_attention(
     return y[:, 0], cache
 
 
-def visibility(tokens: Tokens, window: int | None) -> Bool[Array, "B T T"]:
+def visibility(tokens: TokenLayout, window: int | None) -> Bool[Array, "B T T"]:
     """Which token (row) of one call sees which (column)."""
     low, high = _range(tokens, window, slice(None))
     return _visible(low, high, _key_index(tokens, slice(None)))
@@ -337,7 +337,7 @@ def _heads_first(x: Float[Array, "B T G K"]) -> Float[Array, "B G T K"]:
     return x.transpose(0, 2, 1, 3)
 
 
-def _range(tokens: Tokens, window: int | None, part: slice) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+def _range(tokens: TokenLayout, window: int | None, part: slice) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """The lowest and highest key index that each query sees: from its document's (or its window's) first token to
     itself."""
     index = tokens.index[:, part]
@@ -345,7 +345,7 @@ def _range(tokens: Tokens, window: int | None, part: slice) -> tuple[Int[Array, 
     return (low if window is None else jnp.maximum(low, index - window + 1)), index
 
 
-def _key_index(tokens: Tokens, part: slice) -> Int[Array, "B T"]:
+def _key_index(tokens: TokenLayout, part: slice) -> Int[Array, "B T"]:
     index = tokens.index[:, part]
     return index if tokens.valid is None else jnp.where(tokens.valid[:, part], index, NEVER)
 

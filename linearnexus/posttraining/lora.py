@@ -20,8 +20,9 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.core.initial import uniform
+from linearnexus.core.initializers import uniform
 from linearnexus.core.module import matrix, module, roles, static, vector
+from linearnexus.core.renames import current_name
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.posttraining.config import SFTConfig
@@ -109,7 +110,7 @@ def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
     if not found:
         raise UserError("This model has no matrix that an adapter could be learned beside; use --method full.")
     picked = set()
-    for target in targets:
+    for target in map(current_name, targets):
         hits = {name for name in found if f".{target}." in f".{name}."}
         if not hits:
             parts = (name.split(".") for name in found)

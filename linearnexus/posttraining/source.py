@@ -19,7 +19,7 @@ from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.conversations import Conversation, read
 from linearnexus.posttraining.templates import Message, Template, encode, encode_conversation, stop_text, template_of
 from linearnexus.tokenizers import load
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.source import Evaluation, Source
 

@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers.base import Tokenizer
 from linearnexus.tokenizers.hugging_face import HuggingFaceTokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant")
 BLANK_LINES = re.compile(r"\n\s*\n")

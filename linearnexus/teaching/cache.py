@@ -29,7 +29,7 @@ RECURRENT = "mamba-nano"
 
 
 @dataclass(frozen=True)
-class Measured:
+class CacheMeasurement:
     without: dict[int, float]  # seconds of one more token, by the tokens before it
     cached: dict[int, float]
     bytes: dict[int, int]  # of the arrays that are kept
@@ -60,14 +60,14 @@ def after(model: LanguageModel, length: int) -> ModelState:
     return ModelState(state.layers, position=count, index=count)
 
 
-def measured(config: ModelConfig, lengths: Sequence[int], rounds: int) -> Measured:
+def measured(config: ModelConfig, lengths: Sequence[int], rounds: int) -> CacheMeasurement:
     model = jax.jit(LanguageModel.init, static_argnums=0)(config, jax.random.key(0))
     texts = {length: jnp.zeros((1, length), jnp.int32) for length in lengths}
     states = {length: after(model, length) for length in lengths}
     cached = least_seconds({length: partial(more, model, state) for length, state in states.items()}, rounds)
     without = least_seconds({length: partial(again, model, ids) for length, ids in texts.items()}, rounds)
     kept = {length: nbytes(model.init_state(1, length).layers) for length in lengths}
-    return Measured(without, {length: seconds / STEPS for length, seconds in cached.items()}, kept)
+    return CacheMeasurement(without, {length: seconds / STEPS for length, seconds in cached.items()}, kept)
 
 
 def explain(name: str, config: ModelConfig) -> Explanation:
@@ -90,7 +90,7 @@ def explain(name: str, config: ModelConfig) -> Explanation:
     return Explanation(tuple(parts), _picture(found))
 
 
-def _picture(found: dict[str, Measured]) -> Picture:
+def _picture(found: dict[str, CacheMeasurement]) -> Picture:
     def curve(by_length: Mapping[int, float], unit: float) -> list[tuple[float, float]]:
         return [(length, by_length[length] / unit) for length in LENGTHS]
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import jax
 
-from linearnexus.mixers.config import MixerConfig
-from linearnexus.mixers.configs import AttentionConfig, MambaConfig
+from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MixerConfig
 from linearnexus.teaching.explanation import Explanation, bytes_text, table
 from linearnexus.teaching.measure import context, least_seconds, nbytes
 from linearnexus.teaching.picture import Picture
@@ -27,7 +26,7 @@ SUBJECTS: dict[str, MixerConfig] = {"attention": AttentionConfig(), "Mamba": Mam
 
 
 @dataclass(frozen=True)
-class Measured:
+class ComplexityMeasurement:
     """By length."""
 
     seconds: dict[int, float]
@@ -35,7 +34,7 @@ class Measured:
     kept: dict[int, int]  # bytes of the state afterwards
 
 
-def measured(lengths: Sequence[int], rounds: int) -> dict[str, Measured]:
+def measured(lengths: Sequence[int], rounds: int) -> dict[str, ComplexityMeasurement]:
     """Every length of both mixers in turns."""
     runs, working, kept = {}, {}, {}
     for name, config in SUBJECTS.items():
@@ -54,14 +53,14 @@ def measured(lengths: Sequence[int], rounds: int) -> dict[str, Measured]:
     def of(name: str, part: dict[tuple[str, int], Any]) -> dict[int, Any]:
         return {length: part[name, length] for length in lengths}
 
-    return {name: Measured(of(name, seconds), of(name, working), of(name, kept)) for name in SUBJECTS}
+    return {name: ComplexityMeasurement(of(name, seconds), of(name, working), of(name, kept)) for name in SUBJECTS}
 
 
 def _read(mixer: Any, x: Any, state: Any) -> Any:
     return mixer(x, context(x.shape[1]), state)
 
 
-def doublings(found: Measured) -> list[tuple[int, float]]:
+def doublings(found: ComplexityMeasurement) -> list[tuple[int, float]]:
     """(length, how many times the time of half that length), from DOUBLING tokens up."""
     return [
         (length, found.seconds[length] / found.seconds[length // 2])
@@ -111,7 +110,7 @@ def explain() -> Explanation:
     return Explanation((times, memory, "The time, when the text doubles. " + "; ".join(rises) + "."), _picture(found))
 
 
-def _picture(found: dict[str, Measured]) -> Picture:
+def _picture(found: dict[str, ComplexityMeasurement]) -> Picture:
     times = {name: [(length, 1e3 * s) for length, s in its.seconds.items()] for name, its in found.items()}
     kept = {
         f"{name}: {words}": [(length, size / 1024) for length, size in its.kept.items()]

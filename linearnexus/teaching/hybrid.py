@@ -18,11 +18,11 @@ from linearnexus.teaching.picture import Picture
 from linearnexus.teaching.plots import COLOURS, Box, Row, rows
 
 LENGTHS = (128, 1024, 8192)
-WORDS = {"k": "keys", "v": "values", "h": "state", "S": "state", "tail": "last inputs", "m": "scale"}
+WORDS = {"k": "keys", "v": "values", "h": "state", "S": "state", "conv_state": "last inputs", "m": "scale"}
 
 
 @dataclass(frozen=True)
-class Layer:
+class HybridLayer:
     mixer: str
     keeps: str  # the arrays of its state after the longest text, with their shapes
     bytes: tuple[int, ...]  # after each of LENGTHS tokens
@@ -32,14 +32,14 @@ class Layer:
         return self.bytes[-1] > self.bytes[0]
 
 
-def layers_of(config: ModelConfig) -> list[Layer]:
+def layers_of(config: ModelConfig) -> list[HybridLayer]:
     """Shapes alone: no weight is allocated."""
     cost = costs(config)
     sizes = zip(*(cost.layer_state_bytes(length) for length in LENGTHS), strict=True)
     zeros = lambda key: LanguageModel.init(config, key).init_state(1, LENGTHS[-1])  # noqa: E731
     states = jax.eval_shape(zeros, jax.random.key(0)).layers
     return [
-        Layer(config_name(type(config.block(layer).mixer)), _arrays(state), size)
+        HybridLayer(config_name(type(config.block(layer).mixer)), _arrays(state), size)
         for layer, (state, size) in enumerate(zip(states, sizes, strict=True))
     ]
 
@@ -73,7 +73,7 @@ def explain(name: str, config: ModelConfig) -> Explanation:
     return Explanation((told, summary), _picture(name, found))
 
 
-def _picture(name: str, found: list[Layer]) -> Picture:
+def _picture(name: str, found: list[HybridLayer]) -> Picture:
     lines = []
     for number, layer in enumerate(found, 1):
         colour = COLOURS[1] if layer.grows else COLOURS[0]

@@ -23,7 +23,7 @@ DRAWN, PANELS = 40, 6  # tokens and layers of a picture
 
 
 @dataclass(frozen=True)
-class Layer:
+class MambaLayer:
     layer: int  # counted from 1
     step: np.ndarray  # [T] the mean step size dt of a token: how strongly it writes and forgets
     written: np.ndarray  # [T] the length of what it writes, as a vector
@@ -48,7 +48,7 @@ def parts(look: dict[str, Array]) -> np.ndarray:
     return np.stack(after)
 
 
-def layers_of(run: Run, ids: list[int]) -> list[Layer]:
+def layers_of(run: Run, ids: list[int]) -> list[MambaLayer]:
     found, looks = [], seen(run, ids)
     place = np.arange(len(ids))
     for layer in layers(run.config.model, MambaConfig):
@@ -56,7 +56,7 @@ def layers_of(run: Run, ids: list[int]) -> list[Layer]:
         written = np.diagonal(lengths)
         remains = np.where(place <= place[:, None], lengths / np.maximum(written, 1e-30), np.nan)
         step = np.asarray(looks[layer]["dt"]).mean(-1)
-        found.append(Layer(layer + 1, step, written, remains, looks[layer]["decay"][0].size))
+        found.append(MambaLayer(layer + 1, step, written, remains, looks[layer]["decay"][0].size))
     return found
 
 
@@ -100,7 +100,7 @@ def explain(run: Run, text: str) -> Explanation:
     )
 
 
-def _picture(run: Run, tokens: list[str], found: list[Layer]) -> Picture:
+def _picture(run: Run, tokens: list[str], found: list[MambaLayer]) -> Picture:
     panels = [Map(f"layer {layer.layer}", tokens, layer.remains) for layer in found[:PANELS]]
     subtitle = "Down a column: a token's write fades as later tokens arrive. Compare with attention, which keeps all."
     return maps(

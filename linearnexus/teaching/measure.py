@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context
+from linearnexus.mixers.contract import Context
 
 Name = TypeVar("Name")
 

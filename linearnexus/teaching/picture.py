@@ -39,7 +39,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Words:
+class Label:
     x: float
     y: float  # of the line that letters stand on
     text: str
@@ -56,7 +56,7 @@ class Picture:
     title: str
     width: float
     height: float
-    shapes: tuple[Rect | Line | Words, ...]
+    shapes: tuple[Rect | Line | Label, ...]
 
 
 def check(path: str) -> None:
@@ -94,7 +94,7 @@ def svg(picture: Picture) -> str:
     )
 
 
-def _element(shape: Rect | Line | Words) -> str:
+def _element(shape: Rect | Line | Label) -> str:
     if isinstance(shape, Rect):
         inside = f"<title>{xml(shape.tip)}</title>" if shape.tip else ""
         return (

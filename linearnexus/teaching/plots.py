@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linearnexus.teaching.picture import GRID, INK, MONO_WIDTH, SOFT, Line, Picture, Rect, Words
+from linearnexus.teaching.picture import GRID, INK, MONO_WIDTH, SOFT, Label, Line, Picture, Rect
 from linearnexus.training.chart import ticks
 
 # Light enough for dark letters, and apart for colour-blind eyes (Okabe and Ito's, mixed with white).
@@ -64,27 +64,27 @@ def maps(title: str, subtitle: str, panels: Sequence[Map], across: str, down: st
     wide, high = left + side + 24, top + side + 30
     columns = min(len(panels), 3, max(1, round(1500 / wide)))
     width = max(MARGIN * 2 + columns * wide, _least_width(title, subtitle))
-    shapes: list[Rect | Line | Words] = _heading(title, subtitle)
+    shapes: list[Rect | Line | Label] = _heading(title, subtitle)
     for number, panel in enumerate(panels):
         x, y = MARGIN + number % columns * wide + left, 58 + number // columns * high + top
-        shapes.append(Words(x, y - letters - 28, panel.title, 13, bold=True))
-        shapes.append(Words(x, y - letters - 12, across, 11, SOFT))
-        shapes.append(Words(x - letters - 8, y + side, down, 11, SOFT, angle=-90))
+        shapes.append(Label(x, y - letters - 28, panel.title, 13, bold=True))
+        shapes.append(Label(x, y - letters - 12, across, 11, SOFT))
+        shapes.append(Label(x - letters - 8, y + side, down, 11, SOFT, angle=-90))
         for row, token in enumerate(panel.tokens):
             place = row * CELL + CELL / 2 + LABEL * 0.35
-            shapes.append(Words(x - 6, y + place, token, LABEL, anchor="end", mono=True))
-            shapes.append(Words(x + place, y - 6, token, LABEL, mono=True, angle=-90))
+            shapes.append(Label(x - 6, y + place, token, LABEL, anchor="end", mono=True))
+            shapes.append(Label(x + place, y - 6, token, LABEL, mono=True, angle=-90))
             for column, value in enumerate(panel.values[row].tolist()):
                 fill = UNSEEN if math.isnan(value) else shade(value)
                 tip = "" if math.isnan(value) else f"{token} / {panel.tokens[column]}: {value:.1%}"
                 shapes.append(Rect(x + column * CELL, y + row * CELL, CELL - 1, CELL - 1, fill, tip=tip))
     y = 58 + math.ceil(len(panels) / columns) * high + 8
     shapes += [Rect(MARGIN + step * CELL, y, CELL, 14, shade(step / 10), GRID) for step in range(11)]
-    shapes.append(Words(MARGIN, y + 28, "0%", 11, SOFT))
-    shapes.append(Words(MARGIN + 11 * CELL, y + 28, "100%", 11, SOFT, "end"))
-    shapes.append(Words(MARGIN + 12 * CELL, y + 12, scale, 12))
+    shapes.append(Label(MARGIN, y + 28, "0%", 11, SOFT))
+    shapes.append(Label(MARGIN + 11 * CELL, y + 28, "100%", 11, SOFT, "end"))
+    shapes.append(Label(MARGIN + 12 * CELL, y + 12, scale, 12))
     shapes.append(Rect(MARGIN + 12 * CELL, y + 19, 12, 12, UNSEEN))
-    shapes.append(Words(MARGIN + 12 * CELL + 18, y + 29, "grey: a token that comes later cannot be seen", 11, SOFT))
+    shapes.append(Label(MARGIN + 12 * CELL + 18, y + 29, "grey: a token that comes later cannot be seen", 11, SOFT))
     return Picture(title, width, y + 48, tuple(shapes))
 
 
@@ -93,7 +93,7 @@ def curves(
 ) -> Picture:
     """Curves on logarithmic axes: {panel's title with its unit: {name: (x, y) pairs}}, panels side by side."""
     wide, high, left = 440, 300, 78
-    shapes: list[Rect | Line | Words] = _heading(title, subtitle)
+    shapes: list[Rect | Line | Label] = _heading(title, subtitle)
     for number, (name, series) in enumerate(panels.items()):
         x0, y0 = MARGIN + number * (left + wide + 30) + left, 100
         points = [point for line in series.values() for point in line]
@@ -105,22 +105,22 @@ def curves(
             across, up = (math.log(x) - ends[0]) / (ends[1] - ends[0]), (math.log10(y) - ends[2]) / (ends[3] - ends[2])
             return x0 + wide * across, y0 + high * (1 - up)
 
-        shapes.append(Words(x0 - left + 14, y0 - 18, name, 13, bold=True))
+        shapes.append(Label(x0 - left + 14, y0 - 18, name, 13, bold=True))
         for power in range(low, top + 1):
             _, y = place(math.exp(low_x), 10.0**power)
             shapes.append(Line(((x0, y), (x0 + wide, y)), GRID))
-            shapes.append(Words(x0 - 8, y + 4, f"{10.0**power:,.12g}", 12, SOFT, "end"))
+            shapes.append(Label(x0 - 8, y + 4, f"{10.0**power:,.12g}", 12, SOFT, "end"))
         for x in sorted({x for x, _ in points}):
             at, _ = place(x, 10.0**low)
             shapes.append(Line(((at, y0 + high), (at, y0 + high + 5)), SOFT))
-            shapes.append(Words(at, y0 + high + 20, f"{x:,g}", 12, SOFT, "middle"))
-        shapes.append(Words(x0 + wide / 2, y0 + high + 42, across, 12, SOFT, "middle"))
+            shapes.append(Label(at, y0 + high + 20, f"{x:,g}", 12, SOFT, "middle"))
+        shapes.append(Label(x0 + wide / 2, y0 + high + 42, across, 12, SOFT, "middle"))
         for place_in_legend, (line, pairs) in enumerate(series.items()):
             colour = LINES[place_in_legend % len(LINES)]
             shapes.append(Line(tuple(place(x, y) for x, y in pairs), colour, 2, dots=True))
             y = y0 + high + 66 + 18 * place_in_legend
             shapes.append(Line(((x0, y - 4), (x0 + 26, y - 4)), colour, 2.5))
-            shapes.append(Words(x0 + 34, y, line, 12))
+            shapes.append(Label(x0 + 34, y, line, 12))
     lines = max(len(series) for series in panels.values())
     width = max(MARGIN * 2 + len(panels) * (left + wide + 30), _least_width(title, subtitle))
     return Picture(title, width, 100 + high + 66 + 18 * lines + 6, tuple(shapes))
@@ -135,33 +135,33 @@ def rows(
     high_end = max(sum(box.size for box in row.boxes) for row in found) or 1.0
     left = MARGIN + max(len(row.label) for row in found) * 12 * MONO_WIDTH + 12
     right = max(len(row.note) for row in found) * 12 * MONO_WIDTH + 20
-    shapes: list[Rect | Line | Words] = _heading(title, subtitle)
+    shapes: list[Rect | Line | Label] = _heading(title, subtitle)
     top = 70.0
     scale = ticks(high_end, 6) if axis else []
     bottom = top + len(found) * high
     for value, label in scale:
         x = left + wide * value / high_end
         shapes.append(Line(((x, top), (x, bottom + 5)), GRID))
-        shapes.append(Words(x, bottom + 20, label, 12, SOFT, "middle"))
+        shapes.append(Label(x, bottom + 20, label, 12, SOFT, "middle"))
     for number, row in enumerate(found):
         x, y = left, top + number * high
-        shapes.append(Words(left - 10, y + 19, row.label, 12, anchor="end", mono=True))
+        shapes.append(Label(left - 10, y + 19, row.label, 12, anchor="end", mono=True))
         for box in row.boxes:
             width = wide * box.size / high_end
             tip = f"{box.label} {box.size:,.4g} {axis}".strip() if axis else box.label
             shapes.append(Rect(x, y + 3, max(width - 1, 0.5), high - 7, box.colour, INK if box.strong else "none", tip))
             if len(box.label) * 11 * MONO_WIDTH <= width - 2:
-                shapes.append(Words(x + width / 2, y + 18, box.label, 11, on_box(box), "middle", box.strong, mono=True))
+                shapes.append(Label(x + width / 2, y + 18, box.label, 11, on_box(box), "middle", box.strong, mono=True))
             x += width
-        shapes.append(Words(x + 8, y + 18, row.note, 12, SOFT))
+        shapes.append(Label(x + 8, y + 18, row.note, 12, SOFT))
     y = bottom + 24
     if axis:
         y += 18
-        shapes.append(Words(left + wide / 2, y, axis, 12, SOFT, "middle"))
+        shapes.append(Label(left + wide / 2, y, axis, 12, SOFT, "middle"))
     x = left
     for colour, words in (legend or {}).items():
         shapes.append(Rect(x, y + 14, 13, 13, colour, GRID))
-        shapes.append(Words(x + 19, y + 25, words, 12))
+        shapes.append(Label(x + 19, y + 25, words, 12))
         x += 19 + len(words) * 12 * MONO_WIDTH + 14
     width = max(left + wide + right + MARGIN, x + MARGIN, _least_width(title, subtitle))
     return Picture(title, width, y + (40 if legend else 14), tuple(shapes))
@@ -178,5 +178,5 @@ def _least_width(title: str, subtitle: str) -> float:
     return max(640.0, 2 * MARGIN + MONO_WIDTH * max(17 * len(title), 12 * len(subtitle)))
 
 
-def _heading(title: str, subtitle: str) -> list[Rect | Line | Words]:
-    return [Words(MARGIN, 28, title, 17, bold=True), Words(MARGIN, 48, subtitle, 12, SOFT)]
+def _heading(title: str, subtitle: str) -> list[Rect | Line | Label]:
+    return [Label(MARGIN, 28, title, 17, bold=True), Label(MARGIN, 48, subtitle, 12, SOFT)]

@@ -11,7 +11,7 @@ from jax import Array
 from linearnexus.api import Run, load
 from linearnexus.core.config import config_types
 from linearnexus.core.errors import UserError
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training import run_folder

@@ -18,13 +18,13 @@ from typing import Any
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.paths import write_atomic
 from linearnexus.tokenizers import bpe, word
-from linearnexus.tokenizers.base import Stream, Tokenizer
 from linearnexus.tokenizers.bpe import BPETokenizer
 from linearnexus.tokenizers.byte import ByteTokenizer
 from linearnexus.tokenizers.char import CharTokenizer
 from linearnexus.tokenizers.hugging_face import HuggingFaceTokenizer
 from linearnexus.tokenizers.symbols import SymbolTokenizer
 from linearnexus.tokenizers.tiktoken_bpe import TiktokenTokenizer
+from linearnexus.tokenizers.tokenizer import Stream, Tokenizer
 from linearnexus.tokenizers.word import WordTokenizer
 
 __all__ = [

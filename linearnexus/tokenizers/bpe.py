@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers.base import AFTER_ANYTHING, cut, id_dtype, joined, utf8
 from linearnexus.tokenizers.byte_pieces import BytePieces, pieces_of
+from linearnexus.tokenizers.tokenizer import AFTER_ANYTHING, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tokenizers

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linearnexus.tokenizers.base import id_dtype, utf8
 from linearnexus.tokenizers.byte_pieces import BytePieces
+from linearnexus.tokenizers.tokenizer import id_dtype, utf8
 
 _BYTES = [bytes([byte]) for byte in range(256)]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers.base import AFTER_A_LETTER, check_id, cut, id_dtype, joined, utf8
+from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, check_id, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tokenizers

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.tokenizers.base import check_id, id_dtype
+from linearnexus.tokenizers.tokenizer import check_id, id_dtype
 
 
 @dataclass(frozen=True)

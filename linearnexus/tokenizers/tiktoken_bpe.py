@@ -18,8 +18,8 @@ import numpy as np
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import cache_dir
-from linearnexus.tokenizers.base import AFTER_A_LETTER, AFTER_ANYTHING, PIECE, cut, id_dtype, joined, utf8
 from linearnexus.tokenizers.byte_pieces import BytePieces, pieces_of
+from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, AFTER_ANYTHING, PIECE, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tiktoken

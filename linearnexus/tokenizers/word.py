@@ -16,7 +16,7 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers.base import AFTER_ANYTHING, check_id, cut, id_dtype, joined, utf8
+from linearnexus.tokenizers.tokenizer import AFTER_ANYTHING, check_id, cut, id_dtype, joined, utf8
 
 # Apostrophes inside a word belong to it; of several spaces before a word the last one does.
 PIECE = re.compile(r" ?\w+(?:['\u2019]\w+)*| ?[^\w\s]|\s+(?!\S)|\s")

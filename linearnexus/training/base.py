@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from linearnexus.core.errors import UserError
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.models.stored import Keep
+from linearnexus.models.quantize import Quantizer
 from linearnexus.training import checkpoint, run_folder
 from linearnexus.training.step import state_like
 
@@ -45,11 +43,11 @@ def load(folder: Path, origin: dict[str, Any], config: ModelConfig) -> LanguageM
         raise UserError(f"{path} is missing; {advice}.")
     if checkpoint.sha256(path) != origin["sha256"]:
         raise UserError(f"{path} is damaged (its SHA-256 is not the one in config.json); {advice}.")
-    like = jax.eval_shape(lambda: LanguageModel.init(config, jax.random.key(0)))
+    like = LanguageModel.shapes(config)
     return checkpoint.load_tree(path, like)
 
 
-def weights(folder: Path, good: Path, keep: Keep | None = None) -> tuple[Any, LanguageModel | None]:
+def weights(folder: Path, good: Path, keep: Quantizer | None = None) -> tuple[Any, LanguageModel | None]:
     """What a checkpoint of a run holds, and the weights that the run keeps as they were, if any; `step.whole` makes the
     model of both. `keep`: see `checkpoint.load_tree`; for runs without such weights. Raises UserError."""
     config, info = run_folder.read_config(folder)

@@ -28,8 +28,9 @@ from safetensors.numpy import save_file
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.module import roles
 from linearnexus.core.paths import sync
+from linearnexus.core.renames import current_name
 from linearnexus.core.tensor_file import DTYPES, TensorFile
-from linearnexus.models.stored import Keep
+from linearnexus.models.quantize import Quantizer
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -143,7 +144,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     return json.loads((folder / STATE).read_text())
 
 
-def load_tree(path: Path, like: T, keep: Keep | None = None) -> T:
+def load_tree(path: Path, like: T, keep: Quantizer | None = None) -> T:
     """The arrays of a safetensors file in the structure of `like` (arrays or shapes). `keep`: what is made of each by
     its role, one after another, so that memory never holds all that is in the file.
 
@@ -159,6 +160,7 @@ def load_tree(path: Path, like: T, keep: Keep | None = None) -> T:
 def open_tensors(path: Path, like: Any) -> TensorFile:
     """The file of `load_tree`, with its errors, before any number is read."""
     file, wanted = TensorFile(path), named(like)
+    file.places = {current_name(name): place for name, place in file.places.items()}
     for name in [*wanted, *file.places]:
         if name not in file.places or name not in wanted:
             where = "the config asks for it" if name in wanted else "the config has no such tensor"

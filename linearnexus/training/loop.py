@@ -88,7 +88,7 @@ def train(
     loop.check_gradients()
     source.verify()
     info = {
-        "parameters": count(jax.eval_shape(lambda: LanguageModel.init(config.model, jax.random.key(0)))),
+        "parameters": count(LanguageModel.shapes(config.model)),
         "corpus": source.info,
         "train_tokens": source.train_tokens,
         "validation_tokens": source.validation_tokens,

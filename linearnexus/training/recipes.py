@@ -16,7 +16,7 @@ from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.data.tasks import open_task
 from linearnexus.models.pattern import with_pattern
-from linearnexus.models.presets import PRESETS, override, preset
+from linearnexus.models.presets import override, preset, presets
 from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
 
 C = TypeVar("C", bound=TrainConfig)
@@ -32,14 +32,16 @@ def base_config(name: str) -> TrainConfig:
     Raises UserError for an unknown preset, a missing file, or a recipe that defines no run.
     """
     if not name.endswith(".py"):
-        if name not in PRESETS and (Path(name).suffix in (".txt", ".md") or Path(name).exists()):
+        if name not in presets() and (Path(name).suffix in (".txt", ".md") or Path(name).exists()):
             raise UserError(
                 f"{name} is neither a preset nor a recipe's .py file; to train on a text, write gpt-nano --data {name}."
             )
         return TrainConfig(model=preset(name), preset=name)
     if not Path(name).is_file():
         near = get_close_matches(name, map(str, Path(name).parent.glob("*.py")), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"give the path of a recipe, or a preset: {', '.join(PRESETS)}."
+        hint = (
+            f"did you mean {near[0]}?" if near else f"give the path of a recipe, or a preset: {', '.join(presets())}."
+        )
         raise UserError(f"There is no recipe {name}; {hint}")
     config = _run(name)
     if not isinstance(config, TrainConfig):

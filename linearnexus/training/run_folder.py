@@ -17,7 +17,7 @@ from typing import Any
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.paths import write_atomic
-from linearnexus.models import presets  # noqa: F401 (a run of one's own mixer: LINEARNEXUS_MIXERS)
+from linearnexus.models.own_mixers import load_own_mixers
 from linearnexus.training.config import TrainConfig
 
 RUNS = Path("runs")
@@ -107,6 +107,7 @@ def write_config(folder: Path, config: TrainConfig, info: dict[str, Any]) -> Non
 def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """The config of a run and its info. Raises UserError, naming the file, where it cannot be read."""
     path = folder / "config.json"
+    load_own_mixers()
     try:
         values = json.loads(path.read_text())
         info = values.pop("info")

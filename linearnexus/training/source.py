@@ -29,7 +29,7 @@ from linearnexus.data.shards import Prepared, is_prepared, open_prepared
 from linearnexus.data.tasks import HELD_OUT_ROWS, Task, TaskBatches, open_task
 from linearnexus.data.tokens import Tokens
 from linearnexus.tokenizers import SymbolTokenizer, build, load
-from linearnexus.tokenizers.base import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training.config import TrainConfig
 
 COUNTED = 2**22  # tokens of a split that its frequencies are counted in

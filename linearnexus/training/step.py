@@ -13,7 +13,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from linearnexus.core.module import module, scale_rates
+from linearnexus.core.module import apply_lr_multipliers, module
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training import optimizers
 from linearnexus.training.config import TrainConfig
@@ -140,7 +140,7 @@ def train_step(
         updates, optimizer = optimizers.build(config).update(
             gradients, state.optimizer, state.model, obj_fn=lambda model: objective(model)[0]
         )
-        model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, scale_rates(updates))
+        model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, apply_lr_multipliers(updates))
     metrics = {"loss": entropy, "grad_norm": optax.tree.norm(gradients)}
     return TrainState(state.step + 1, model, optimizer), metrics
 

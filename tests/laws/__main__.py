@@ -37,7 +37,7 @@ def main() -> int:
     from tests.laws import law, operations, subjects
 
     names = [("mixer", name) for name in subjects.mixer_examples()] + [
-        ("preset", name) for name in subjects.presets.PRESETS
+        ("preset", name) for name in subjects.presets.presets()
     ]
 
     def wanted(name: str) -> bool:

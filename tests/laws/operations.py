@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.tokens import TokenLayout
 from linearnexus.ops import delta_rule, linear_attention, selective_scan
 from tests.laws.law import error, jit, precision
 
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Case, ...]] = {
 class Family:
     module: Any
     decay: str  # "none", "head", "key", or "channel"
-    kind: str = ""  # "bonus": RWKV-6's, "low rank": RWKV-7's
+    kind: str = ""  # "bonus": RWKV-6's, "dplr": RWKV-7's
 
     @property
     def delta(self) -> bool:
@@ -71,7 +71,7 @@ class Family:
         if self.delta:
             beta = rng.uniform(0, 1.9, (B, length, H))
             inputs.append(beta if case.beta is None else np.full_like(beta, case.beta))
-        if self.kind == "low rank":
+        if self.kind == "dplr":
             inputs += [k, -rng.uniform(0, 1, k.shape) * k]
         if self.decay != "none":
             inputs.append(np.log(rng.choice(case.decays, size=(B, length, H, K if self.decay == "key" else 1))))
@@ -82,11 +82,11 @@ class Family:
 
     def form(self, name: str) -> Callable[..., Any]:
         """(inputs, state, valid, starts) -> y, state."""
-        function = getattr(self.module, f"low_rank_{name}" if self.kind == "low rank" else name)
+        function = getattr(self.module, f"dplr_{name}" if self.kind == "dplr" else name)
 
         def run(inputs: list[Any], state: Any, valid: Any, starts: Any) -> Any:
             zeros = np.zeros(inputs[0].shape[:2], np.int32)
-            tokens = Tokens(valid, starts, zeros, zeros)
+            tokens = TokenLayout(valid, starts, zeros, zeros)
             if self.decay == "channel":
                 x, dt, b, c = inputs
                 return function(x, dt, -np.ones((N, E), x.dtype), b, c, state, tokens)
@@ -106,7 +106,7 @@ FAMILIES = {
     "delta_rule, decay a head": Family(delta_rule, "head"),
     "linear_attention, decay a key and bonus": Family(linear_attention, "key", "bonus"),
     "delta_rule, decay a key": Family(delta_rule, "key"),
-    "delta_rule, diagonal plus rank 1": Family(delta_rule, "key", "low rank"),
+    "delta_rule, diagonal plus rank 1": Family(delta_rule, "key", "dplr"),
 }
 
 

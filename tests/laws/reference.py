@@ -2,7 +2,7 @@
 
 Nothing here is fast, batched or shared with `linearnexus.ops`: a row is the list of its valid tokens, `document[t]`
 numbers the document of token t, and every sum is a loop where the paper has one. What came before the row (a state, a
-convolution's tail, a position) belongs to the first token's document; a new document begins with nothing.
+convolution's last inputs, a position) belongs to the first token's document; a new document begins with nothing.
 """
 
 import numpy as np
@@ -46,9 +46,9 @@ def rotate(x: np.ndarray, position: int, theta: float) -> np.ndarray:
     return np.concatenate([turned.real, turned.imag])
 
 
-def short_conv(x: np.ndarray, taps: np.ndarray, document: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """y_t = sum_j taps[j] x_{t-j} inside a document: x [T,E], taps [W,E]; tail [W-1,E]: the inputs before the row,
-    oldest first."""
+def short_conv(x: np.ndarray, taps: np.ndarray, document: np.ndarray, conv_state: np.ndarray) -> np.ndarray:
+    """y_t = sum_j taps[j] x_{t-j} inside a document: x [T,E], taps [W,E]; conv_state [W-1,E]: the inputs before the
+    row, oldest first."""
     y = np.zeros_like(x)
     for t in range(len(x)):
         for j in range(len(taps)):
@@ -56,7 +56,7 @@ def short_conv(x: np.ndarray, taps: np.ndarray, document: np.ndarray, tail: np.n
             if before >= 0 and document[before] == document[t]:
                 y[t] += taps[j] * x[before]
             elif before < 0 and document[0] == document[t]:
-                y[t] += taps[j] * tail[before]  # tail[-1] is the last input before the row
+                y[t] += taps[j] * conv_state[before]  # conv_state[-1] is the last input before the row
     return y
 
 
@@ -139,7 +139,7 @@ def bonus_recurrence(
     return y, S
 
 
-def low_rank_recurrence(
+def dplr_recurrence(
     q: np.ndarray,
     k: np.ndarray,
     v: np.ndarray,
@@ -162,19 +162,19 @@ def low_rank_recurrence(
 
 
 def mamba(
-    weights: Weights, u: np.ndarray, document: np.ndarray, tail: np.ndarray, h: np.ndarray
+    weights: Weights, u: np.ndarray, document: np.ndarray, conv_state: np.ndarray, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A Mamba layer on one row [T,D], with the weights' names and layouts of the official `mamba_simple.py`: in_proj
     [2E,D], conv1d.weight [E,W] with the current token's tap last, x_proj [R+2N,E], dt_proj [E,R], A_log [E,N].
 
     Where the weights have them, Jamba's RMSNorms on dt (before its projection), B and C (Lieber et al. 2024, section
-    6.4; names of its official code). `tail` [W-1,E] of the convolution; h [E,N]: the SSM state before the row. Returns
-    the outputs and the SSM state after.
+    6.4; names of its official code). `conv_state` [W-1,E] of the convolution; h [E,N]: the SSM state before the row.
+    Returns the outputs and the SSM state after.
     """
     inner, rank, n = weights["A_log"].shape[0], weights["dt_proj.weight"].shape[1], weights["A_log"].shape[1]
     xz = u @ weights["in_proj.weight"].T
     x, z = xz[:, :inner], xz[:, inner:]
-    x = silu(short_conv(x, weights["conv1d.weight"].T[::-1], document, tail) + weights["conv1d.bias"])
+    x = silu(short_conv(x, weights["conv1d.weight"].T[::-1], document, conv_state) + weights["conv1d.bias"])
     x_db = x @ weights["x_proj.weight"].T
     dt, B, C = x_db[:, :rank], x_db[:, rank : rank + n], x_db[:, rank + n :]
     if "dt_layernorm.weight" in weights:
@@ -189,7 +189,7 @@ def mamba2(
     weights: Weights,
     u: np.ndarray,
     document: np.ndarray,
-    tail: np.ndarray,
+    conv_state: np.ndarray,
     S: np.ndarray,
     n_group: int,
 ) -> np.ndarray:
@@ -200,7 +200,7 @@ def mamba2(
     keys = (len(weights["conv1d.bias"]) - inner) // 2
     projected = u @ weights["in_proj.weight"].T
     z, xBC, dt = projected[:, :inner], projected[:, inner:-n_head], projected[:, -n_head:]
-    xBC = silu(short_conv(xBC, weights["conv1d.weight"].T[::-1], document, tail) + weights["conv1d.bias"])
+    xBC = silu(short_conv(xBC, weights["conv1d.weight"].T[::-1], document, conv_state) + weights["conv1d.bias"])
     x, B, C = split(xBC[:, :inner], n_head), xBC[:, inner : inner + keys], xBC[:, inner + keys :]
     B, C = split(B, n_group), split(C, n_group)
     dt = softplus(dt + weights["dt_bias"])
@@ -466,25 +466,37 @@ def rwkv_model(weights: dict[str, Weights], ids: np.ndarray, document: np.ndarra
 
 
 def _delta_inputs(
-    weights: Weights, x: np.ndarray, document: np.ndarray, tail: np.ndarray, n_key_head: int, n_head: int, reach: float
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    conv_state: np.ndarray,
+    n_key_head: int,
+    n_head: int,
+    reach: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """q, k, v and beta in (0, reach) of both delta networks. The official layers' three convolutions lie side by side
-    in conv [W, all channels] and tail [W-1, all channels]."""
+    in conv [W, all channels] and conv_state [W-1, all channels]."""
     parts, first = [], 0
     for name, n in (("wq", n_key_head), ("wk", n_key_head), ("wv", n_head)):
         channels = slice(first, first := first + weights[name].shape[1])
-        mixed = short_conv(x @ weights[name], weights["conv"][:, channels], document, tail[:, channels])
+        mixed = short_conv(x @ weights[name], weights["conv"][:, channels], document, conv_state[:, channels])
         parts.append(split(silu(mixed), n))
     q, k, v = parts
     return unit(q) / np.sqrt(q.shape[2]), unit(k), v, reach * sigmoid(x @ weights["wb"])
 
 
 def deltanet(
-    weights: Weights, x: np.ndarray, document: np.ndarray, tail: np.ndarray, S: np.ndarray, n_head: int, reach: float
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    conv_state: np.ndarray,
+    S: np.ndarray,
+    n_head: int,
+    reach: float,
 ) -> np.ndarray:
     """Yang et al. 2024a, sections 2.2 and 3.4, on one row [T,D]; `reach`: 2 with the negative eigenvalues of Grazzi et
     al. 2024, else 1. S [H,K,V]."""
-    q, k, v, beta = _delta_inputs(weights, x, document, tail, n_head, n_head, reach)
+    q, k, v, beta = _delta_inputs(weights, x, document, conv_state, n_head, n_head, reach)
     y, _ = delta_recurrence(q, k, v, beta, np.ones((len(x), n_head, 1)), document, S)
     return rms_norm(y, weights["norm"]).reshape(len(x), -1) @ weights["wo"]
 
@@ -493,7 +505,7 @@ def gated_deltanet(
     weights: Weights,
     x: np.ndarray,
     document: np.ndarray,
-    tail: np.ndarray,
+    conv_state: np.ndarray,
     S: np.ndarray,
     n_key_head: int,
     n_head: int,
@@ -501,7 +513,7 @@ def gated_deltanet(
 ) -> np.ndarray:
     """Yang et al. 2024b, equation 10 and section 3.4, on one row [T,D]: Mamba-2's decay, and the gate after the norm.
     S [H,K,V]; heads share keys as in Qwen3-Next."""
-    q, k, v, beta = _delta_inputs(weights, x, document, tail, n_key_head, n_head, reach)
+    q, k, v, beta = _delta_inputs(weights, x, document, conv_state, n_key_head, n_head, reach)
     decay = np.exp(-np.exp(weights["A_log"]) * softplus(x @ weights["wa"] + weights["dt_bias"]))
     y, _ = delta_recurrence(q, k, v, beta, decay[..., None], document, S)
     y = rms_norm(y, weights["norm"]).reshape(len(x), -1)
@@ -509,11 +521,17 @@ def gated_deltanet(
 
 
 def kimi_delta_attention(
-    weights: Weights, x: np.ndarray, document: np.ndarray, tail: np.ndarray, S: np.ndarray, n_head: int, reach: float
+    weights: Weights,
+    x: np.ndarray,
+    document: np.ndarray,
+    conv_state: np.ndarray,
+    S: np.ndarray,
+    n_head: int,
+    reach: float,
 ) -> np.ndarray:
     """Kimi Team 2025, equation 1 and section 4, on one row [T,D]; the decay's function is that of the official code,
     with one A a head and one dt_bias a key. S [H,K,V]."""
-    q, k, v, beta = _delta_inputs(weights, x, document, tail, n_head, n_head, reach)
+    q, k, v, beta = _delta_inputs(weights, x, document, conv_state, n_head, n_head, reach)
     step = split(softplus(x @ weights["wa_down"] @ weights["wa_up"] + weights["dt_bias"]), n_head)
     decay = np.exp(-np.exp(weights["A_log"])[None, :, None] * step)
     y, _ = delta_recurrence(q, k, v, beta, decay, document, S)
@@ -521,12 +539,12 @@ def kimi_delta_attention(
     return (y * sigmoid(x @ weights["wg_down"] @ weights["wg_up"])) @ weights["wo"]
 
 
-def gated_conv(weights: Weights, u: np.ndarray, document: np.ndarray, tail: np.ndarray) -> np.ndarray:
+def gated_conv(weights: Weights, u: np.ndarray, document: np.ndarray, conv_state: np.ndarray) -> np.ndarray:
     """LFM2's short convolution (Liquid AI 2025; transformers' Lfm2ShortConv) on one row [T,D]: in_proj gives b, c, x;
-    y = c * conv(b * x). `tail` [W-1,D]: the last b * x before the row."""
+    y = c * conv(b * x). `conv_state` [W-1,D]: the last b * x before the row."""
     size = u.shape[1]
     b, c, x = (u @ weights["w_in"][:, i * size : (i + 1) * size] for i in range(3))
-    return (c * short_conv(b * x, weights["conv"], document, tail)) @ weights["w_out"]
+    return (c * short_conv(b * x, weights["conv"], document, conv_state)) @ weights["w_out"]
 
 
 def attention(

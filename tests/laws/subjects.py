@@ -16,10 +16,11 @@ import linearnexus.models.presets as presets
 from linearnexus.core.config import config_types
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import count_tokens
-from linearnexus.mixers.base import Context
-from linearnexus.mixers.config import MixerConfig
+from linearnexus.mixers.configs import MixerConfig
+from linearnexus.mixers.contract import Context
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.own_mixers import load_own_mixers
 from tests.laws.law import Law, Subject, jit, precision
 
 WIDTHS = (18, 24, 36, 48, 60, 64)  # a mixer gets the first that it accepts
@@ -30,6 +31,7 @@ HUGE = 1e4  # size of the inputs that do not count
 
 def mixer_examples() -> dict[str, MixerConfig]:
     """Every registered mixer's examples, named by what differs from the defaults."""
+    load_own_mixers()
     found = {}
     for name, cls in sorted(config_types(MixerConfig).items()):
         for example in cls.examples():
@@ -107,7 +109,7 @@ def shortened(config: ModelConfig, up_to: int) -> ModelConfig:
 
 def parameters(config: ModelConfig) -> int:
     """Counts without allocating."""
-    shapes = jax.eval_shape(lambda key: LanguageModel.init(config, key), jax.random.key(0))
+    shapes = LanguageModel.shapes(config)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from linearnexus.core.tokens import Tokens, count_tokens
+from linearnexus.core.tokens import TokenLayout, count_tokens
 from linearnexus.mixers import configs
-from linearnexus.mixers.base import Context
-from linearnexus.mixers.config import MixerConfig
-from linearnexus.models import presets
+from linearnexus.mixers.configs import MixerConfig
+from linearnexus.mixers.contract import Context
+from linearnexus.models.architectures import rwkv
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.ops import delta_rule, linear_attention
 from linearnexus.ops import selective_scan as scan_op
@@ -63,7 +63,7 @@ def official(params: Any) -> reference.Weights:
         "in_proj.weight": params.w_in.T,
         "conv1d.weight": params.conv[::-1].T,
         "conv1d.bias": params.conv_bias,
-        "x_proj.weight": params.w_select.T,
+        "x_proj.weight": params.x_proj.T,
         "dt_proj.weight": params.w_dt.T,
         "dt_proj.bias": params.dt_bias,
         "A_log": params.A_log.T,
@@ -134,18 +134,18 @@ def latent_attention(config: configs.LatentAttentionConfig, params: Any, row: Ro
 
 
 def mamba(config: configs.MambaConfig, params: Any, row: Row) -> np.ndarray:
-    return reference.mamba(official(params), row.x, row.document, row.state.tail, row.state.h.T)[0]
+    return reference.mamba(official(params), row.x, row.document, row.state.conv_state, row.state.h.T)[0]
 
 
 def mamba2(config: configs.Mamba2Config, params: Any, row: Row) -> np.ndarray:
-    before = (row.document, row.state.tail, row.state.S)
+    before = (row.document, row.state.conv_state, row.state.S)
     return reference.mamba2(official_mamba2(params), row.x, *before, config.n_group)
 
 
 def mamba3(config: configs.Mamba3Config, params: Any, row: Row) -> np.ndarray:
     rank, n_head, size = params.B_bias.shape
     ends = np.cumsum([rank * n_head * size, rank * n_head * config.head_size, n_head])
-    k, v, log_decay, own = np.split(row.state.tail[0], ends)
+    k, v, log_decay, own = np.split(row.state.conv_state[0], ends)
     k, v = k.reshape(rank, n_head, size), v.reshape(rank, n_head, -1)
     # the official state has the last token's own write in it, ours has not yet
     ssm = np.exp(log_decay)[:, None, None] * row.state.M + own[:, None, None] * np.einsum("rhn,rhp->hnp", k, v)
@@ -175,17 +175,17 @@ def mlstm(config: configs.MLSTMConfig, params: Any, row: Row) -> np.ndarray:
 
 def deltanet(config: configs.DeltaNetConfig, params: Any, row: Row) -> np.ndarray:
     shape = (config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
-    return reference.deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
+    return reference.deltanet(weights_of(params), row.x, row.document, row.state.conv_state, row.state.S, *shape)
 
 
 def gated_deltanet(config: configs.GatedDeltaNetConfig, params: Any, row: Row) -> np.ndarray:
     shape = (config.key_heads, config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
-    return reference.gated_deltanet(weights_of(params), row.x, row.document, row.state.tail, row.state.S, *shape)
+    return reference.gated_deltanet(weights_of(params), row.x, row.document, row.state.conv_state, row.state.S, *shape)
 
 
 def kimi_delta_attention(config: configs.KimiDeltaAttentionConfig, params: Any, row: Row) -> np.ndarray:
     shape = (config.n_head, 2.0 if config.negative_eigenvalues else 1.0)
-    before = (row.document, row.state.tail, row.state.S)
+    before = (row.document, row.state.conv_state, row.state.S)
     return reference.kimi_delta_attention(weights_of(params), row.x, *before, *shape)
 
 
@@ -197,17 +197,17 @@ def named(params: Any, *without: str) -> reference.Weights:
 
 
 def rwkv6(config: configs.RWKV6Config, params: Any, row: Row) -> np.ndarray:
-    before = (row.document, row.state.tail[0], row.state.S)
+    before = (row.document, row.state.conv_state[0], row.state.S)
     return reference.rwkv6(named(params), row.x, *before, config.n_head)
 
 
 def rwkv7(config: configs.RWKV7Config, params: Any, row: Row) -> np.ndarray:
-    before = (row.document, row.state.tail[0], row.state.S.transpose(0, 2, 1))
+    before = (row.document, row.state.conv_state[0], row.state.S.transpose(0, 2, 1))
     return reference.rwkv7(named(params), row.x, *before, config.n_head)[0]
 
 
 def gated_conv(config: configs.GatedConvConfig, params: Any, row: Row) -> np.ndarray:
-    return reference.gated_conv(weights_of(params), row.x, row.document, row.state.tail)
+    return reference.gated_conv(weights_of(params), row.x, row.document, row.state.conv_state)
 
 
 # A mixer that is registered and has a line here is tested in all its `examples()`; one without is not.
@@ -302,7 +302,7 @@ def test_rwkv7_is_its_authors_model() -> None:
     with precision("float64"):
         mixer = configs.RWKV7Config(n_head=2, decay_rank=3, a_rank=5, v_rank=2, gate_rank=4)
         config = dataclasses.replace(
-            presets.rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
+            rwkv(mixer, n_layer=3, hidden_size=12, width=2.0, gated=False), vocab_size=13, dtype="float64"
         )
         model = subjects.moved(LanguageModel.init(config, jax.random.key(0)), "float64")
         rng = np.random.default_rng(12)
@@ -341,12 +341,12 @@ def test_rwkv7_is_its_authors_model() -> None:
 
         def both(model: Any) -> Any:
             x = model._embed(given, context.tokens.position)
-            return model._scan(x, context)[0], model._through(x, context, model.blocks, 0)[0]
+            return model._scan(x, context)[0], model._run_blocks(x, context, model.blocks, 0)[0]
 
         assert error(*map(np.asarray, jit(both)(model))) < TOLERANCE["float64"]
 
 
-def scan_inputs(dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, Tokens]:
+def scan_inputs(dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, TokenLayout]:
     """Step sizes so mixed that one token keeps 0.9999 of a channel and the next 1e-6."""
     rng = np.random.default_rng(7)
     e, n = 7, 5
@@ -358,10 +358,10 @@ def scan_inputs(dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, T
     starts = np.zeros((B, T), bool)
     starts[1, 12] = starts[2, 9] = starts[2, 10] = True
     zeros = np.zeros((B, T), np.int32)
-    return [p.astype(dtype) for p in parts], h.astype(dtype), starts, Tokens(None, starts, zeros, zeros)
+    return [p.astype(dtype) for p in parts], h.astype(dtype), starts, TokenLayout(None, starts, zeros, zeros)
 
 
-def stepped(x: Any, dt: Any, A: Any, B: Any, C: Any, h: Any, tokens: Tokens) -> Any:
+def stepped(x: Any, dt: Any, A: Any, B: Any, C: Any, h: Any, tokens: TokenLayout) -> Any:
     """T steps in the form of one call."""
     outputs = []
     for t in range(x.shape[1]):
@@ -439,8 +439,8 @@ def with_bonus(form: Callable[..., Any]) -> Callable[..., Any]:
 bonus_op = SimpleNamespace(
     **{name: with_bonus(getattr(linear_attention, name)) for name in ("step", "recurrent", "chunked")}
 )
-low_rank_op = SimpleNamespace(
-    step=delta_rule.low_rank_step, recurrent=delta_rule.low_rank_recurrent, chunked=delta_rule.low_rank_chunked
+dplr_op = SimpleNamespace(
+    step=delta_rule.dplr_step, recurrent=delta_rule.dplr_recurrent, chunked=delta_rule.dplr_chunked
 )
 MEMORIES: dict[str, tuple[Any, Case]] = {
     "linear 1 head": (linear_attention, Case(1, "head", 4, 2)),
@@ -458,19 +458,19 @@ MEMORIES: dict[str, tuple[Any, Case]] = {
     "delta 77 head repeated 1.9": (delta_rule, Case(77, "head", 2, 1, beta=1.9)),
     "delta 77 key": (delta_rule, Case(77, "key", 2, 2)),
     "bonus 77 key": (bonus_op, Case(77, "key", 2, 2)),
-    "low rank 77 key": (low_rank_op, Case(77, "key", 2, 2)),
+    "dplr 77 key": (dplr_op, Case(77, "key", 2, 2)),
 }
 
 
 def recurrence(op: Any) -> Callable[..., Any]:
     if op is bonus_op:
         return functools.partial(reference.bonus_recurrence, bonus=BONUS)
-    if op is low_rank_op:
-        return reference.low_rank_recurrence
+    if op is dplr_op:
+        return reference.dplr_recurrence
     return reference.delta_recurrence if op is delta_rule else reference.linear_recurrence
 
 
-def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.ndarray, np.ndarray, Tokens]:
+def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.ndarray, np.ndarray, TokenLayout]:
     """The operation's arrays up to the state, both masks, and its tokens. Row 0 is one text; row 1 has holes and
     documents in its middle; row 2 begins a document and another one near its end. A start at a hole does not count."""
     op, case = MEMORIES[name]
@@ -485,7 +485,7 @@ def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.nd
     choices = [np.log(0.9999), np.log(0.9), np.log(1e-6), -1e5]  # the last: nothing is left
     log_decay = rng.choice(choices, size=(B, t, case.heads, size), p=[0.6, 0.2, 0.1, 0.1])
     parts = [q, k, rng.standard_normal((B, t, case.heads, size_v)), *([beta] if op is delta_rule else [])]
-    if op is low_rank_op:
+    if op is dplr_op:
         a = k / np.linalg.norm(k, axis=-1, keepdims=True)
         parts += [a, -rng.uniform(0, 1, a.shape) * a]
     parts += [log_decay if size else None, rng.standard_normal((B, case.heads, size_k, size_v))]
@@ -500,9 +500,9 @@ def memory_inputs(name: str, dtype: str) -> tuple[list[np.ndarray | None], np.nd
     else:
         valid[1:, 0], starts[1:, 0] = (True, False), True
     zeros = np.zeros((B, t), np.int32)
-    tokens = Tokens(valid, starts, zeros, zeros)
+    tokens = TokenLayout(valid, starts, zeros, zeros)
     if not case.masks:
-        valid, starts, tokens = np.ones_like(valid), np.zeros_like(starts), Tokens(None, None, zeros, zeros)
+        valid, starts, tokens = np.ones_like(valid), np.zeros_like(starts), TokenLayout(None, None, zeros, zeros)
     return [None if part is None else part.astype(dtype) for part in parts], valid, starts, tokens
 
 
@@ -520,7 +520,7 @@ def remembered(name: str, parts: list[Any], valid: np.ndarray, starts: np.ndarra
     return y, after
 
 
-def by_steps(op: Any, parts: list[Any], tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+def by_steps(op: Any, parts: list[Any], tokens: TokenLayout) -> tuple[np.ndarray, np.ndarray]:
     """T steps in the form of one call; the step is compiled once."""
     step, (*inputs, state), outputs = jit(op.step), parts, []
     for t in range(inputs[0].shape[1]):
@@ -561,7 +561,7 @@ def test_a_matrix_memorys_slopes_with_extreme_decays_and_repeated_keys(name: str
         places = [i for i, part in enumerate(parts) if part is not None]
         dy, dS = rng.standard_normal(parts[2].shape) * valid[..., None, None], rng.standard_normal(parts[-1].shape)
 
-        def pull(parts: Any, tokens: Tokens) -> Any:
+        def pull(parts: Any, tokens: TokenLayout) -> Any:
             return jax.vjp(lambda parts: getattr(op, form)(*parts, tokens), parts)[1]((dy, dS))[0]
 
         slopes = jit(pull)(parts, tokens)

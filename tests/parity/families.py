@@ -21,7 +21,7 @@ NORMS = ("norm", "norm_f", "ln_1", "ln_2", "ln_f", "norm_mlstm", "norm_ffn")  # 
 
 
 def _no_tokens(**settings: Any) -> dict[str, Any]:
-    """Settings without special tokens: a padding token's embedding would have no gradient."""
+    """PublishedSettings without special tokens: a padding token's embedding would have no gradient."""
     return {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None, **settings}
 
 

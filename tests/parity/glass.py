@@ -26,7 +26,7 @@ import linearnexus as ln
 from linearnexus.core.layers import linear
 from linearnexus.core.tokens import count_tokens
 from linearnexus.interop.run import to_run
-from linearnexus.mixers.base import Context
+from linearnexus.mixers.contract import Context
 from linearnexus.mixers.mlp import ACTIVATIONS
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.ops import softmax_attention as op

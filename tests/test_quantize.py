@@ -17,7 +17,7 @@ from linearnexus.core.int8 import Int8
 from linearnexus.core.module import roles
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import preset
-from linearnexus.models.stored import stored
+from linearnexus.models.quantize import quantize
 
 W, T = 37, 5
 
@@ -44,7 +44,7 @@ def test_a_model_is_the_one_of_its_weights_in_float32(name: str, weights: Any, m
     config = dataclasses.replace(preset(name), vocab_size=W)
     config = dataclasses.replace(config, n_layer=len(config.pattern), learned_positions=8 if name == "gpt-nano" else 0)
     model = LanguageModel.init(config, jax.random.key(0))
-    small = stored(model, weights)
+    small = quantize(model, weights)
     dtypes = jax.tree.map(
         lambda role, kept: (
             {"vector": "float32"}.get(role, weights) == str((kept.values if isinstance(kept, Int8) else kept).dtype)

@@ -1,17 +1,17 @@
 """What every mixer's config offers: how to build the mixer, what it costs, and the facts that the docs print.
 
 A sequence mixer carries information between tokens (attention, Mamba); a channel mixer works on each token alone (MLP).
-The configs themselves are in `configs.py`. All of it imports without JAX.
 """
 
-import importlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.renames import rename_class_attributes
+from linearnexus.core.resolve import resolve
 
 if TYPE_CHECKING:
-    from linearnexus.mixers.base import ChannelMixer, SequenceMixer
+    from linearnexus.mixers.contract import ChannelMixer, SequenceMixer
 
 
 class MixerConfig(ABC):
@@ -23,11 +23,14 @@ class MixerConfig(ABC):
     decay: ClassVar[str] = "none"
     correction: ClassVar[str] = "none"  # what a write does to the old answer for its key
     paper: ClassVar[str] = ""
-    shares: ClassVar[bool] = False  # does it give later layers something (`Out.shared`)?
+    shares_values: ClassVar[bool] = False  # does it give later layers something (`MixerOutput.shared`)?
+
+    def __init_subclass__(cls) -> None:
+        rename_class_attributes(cls, "MixerConfig")
 
     def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "SequenceMixer":
         """A new mixer of this config with random weights, for layer `layer` of `n_layer`."""
-        return placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
+        return placed(resolve(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     @abstractmethod
     def sequence_flops(self, hidden_size: int, context: int) -> float:
@@ -49,7 +52,7 @@ class ChannelMixerConfig(ABC):
 
     def init(self, hidden_size: int, key: Any, layer: int = 0, n_layer: int = 1) -> "ChannelMixer":
         """A new channel mixer of this config with random weights, for layer `layer` of `n_layer`."""
-        return placed(_load(self.implementation).init(self, hidden_size, key), layer, n_layer)
+        return placed(resolve(self.implementation).init(self, hidden_size, key), layer, n_layer)
 
     def idle(self, hidden_size: int) -> int:
         """Weights of matrix products that a token does not use (experts that it is not sent to)."""
@@ -70,11 +73,15 @@ def divides(name: str, divisor: int, whole_name: str, whole: int) -> None:
         raise UserError(f"{whole_name} {whole} is not divisible by {name} {divisor}; choose a divisor of {whole}.")
 
 
+def even_heads(hidden_size: int, n_head: int) -> None:
+    """Raises UserError where rotary positions, which turn pairs of numbers, do not fit the heads."""
+    if hidden_size // n_head % 2:
+        raise UserError(
+            f"Rotary positions need an even head size, and hidden_size {hidden_size} / n_head {n_head} is "
+            f"{hidden_size // n_head}; change either."
+        )
+
+
 def placed(mixer: Any, layer: int, n_layer: int) -> Any:
     """The mixer with the initial values of its layer, where these depend on the depth (RWKV)."""
     return mixer.placed(layer, n_layer) if hasattr(mixer, "placed") else mixer
-
-
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)

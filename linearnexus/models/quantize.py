@@ -1,6 +1,6 @@
 """A trained model with its weights kept smaller than it computes with.
 
-Look first at: `stored`, `keeper`.
+Look first at: `quantize`, `quantizer`.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from linearnexus.core.module import roles
 from linearnexus.models.config import Weights
 
 T = TypeVar("T")
-Keep = Callable[[Array, str], Any]  # what is kept of an array that has this role
+Quantizer = Callable[[Array, str], Any]  # from an array and its role to what is kept of it
 
 
-def keeper(weights: str) -> Keep:
+def quantizer(weights: str) -> Quantizer:
     """Matrices and tables as bfloat16 or int8, vectors (biases, norms, decays) as they are. Raises UserError for
     another name."""
     if weights not in get_args(Weights):
         raise unknown("kind of weights", weights, get_args(Weights))
-    return partial(_kept, weights)
+    return partial(_quantized, weights)
 
 
-def stored(model: T, weights: str) -> T:
+def quantize(model: T, weights: str) -> T:
     """The model with its weights kept so. Raises UserError."""
-    return jax.tree.map(keeper(weights), model, roles(model))
+    return jax.tree.map(quantizer(weights), model, roles(model))
 
 
-def _kept(weights: str, array: Array, role: str) -> Any:
+def _quantized(weights: str, array: Array, role: str) -> Any:
     if weights == "float32" or role == "vector":
         return array
     return array.astype(jnp.bfloat16) if weights == "bfloat16" else _int8(array, -2 if role == "matrix" else -1)

@@ -14,9 +14,10 @@ from jaxtyping import Float
 
 from linearnexus.core.layers import Dropout
 from linearnexus.core.module import module
-from linearnexus.core.tokens import Tokens
+from linearnexus.core.renames import accepts_old_names
+from linearnexus.core.tokens import TokenLayout
 
-State = Any  # a pytree of arrays with the batch first: KV cache, matrix state, convolution tail
+State = Any  # a pytree of arrays with the batch first: KV cache, matrix state, last inputs of a convolution
 
 
 @module
@@ -24,16 +25,16 @@ class Context:
     """What a mixer is told beside its input: the tokens, dropout (None: off), and what earlier layers share (None:
     nothing yet)."""
 
-    tokens: Tokens
+    tokens: TokenLayout
     dropout: Dropout | None = None
     shared: Any = None
 
 
 @module
-class Out:
+class MixerOutput:
     """What a mixer returns: the output; where a state came in, the state after it; a loss of its own to add to the
     model's (a mixture of experts has one); what it shares with later layers (RWKV-7's first value; a mixer that shares
-    has `shares = True` in its config). None: what was shared stays."""
+    has `shares_values = True` in its config). None: what was shared stays."""
 
     y: Array
     state: State = None
@@ -41,13 +42,14 @@ class Out:
     shared: Any = None
 
 
+@accepts_old_names
 @module
 class MatrixState:
-    """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider; tail [B,W-1,E], the last inputs of
-    its short convolution; m [B,H]: S is the memory divided by exp(m). None: it has none."""
+    """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider; conv_state [B,W-1,E], the last
+    inputs of its short convolution; m [B,H]: S is the memory divided by exp(m). None: it has none."""
 
     S: Array
-    tail: Array | None = None
+    conv_state: Array | None = None
     m: Array | None = None
 
 
@@ -76,11 +78,11 @@ class SequenceMixer(Protocol):
         """The state before the first token. `max_len`: tokens that a cache must hold; a recurrent state ignores it."""
         ...
 
-    def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> Out:
+    def __call__(self, x: Float[Array, "B T D"], context: Context, state: State = None) -> MixerOutput:
         """T tokens in parallel or in chunks. State None: training, from nothing. A state: prefill, or going on."""
         ...
 
-    def step(self, x: Float[Array, "B D"], context: Context, state: State) -> Out:
+    def step(self, x: Float[Array, "B D"], context: Context, state: State) -> MixerOutput:
         """One token, by the paper's recurrence. The context's tokens are [B]."""
         ...
 
@@ -93,7 +95,7 @@ class SequenceMixer(Protocol):
 class ChannelMixer(Protocol):
     """Works on each token alone, in a call [B, T, D] and in a step [B, D] alike."""
 
-    def __call__(self, x: Float[Array, "... D"], context: Context) -> Out: ...
+    def __call__(self, x: Float[Array, "... D"], context: Context) -> MixerOutput: ...
 
 
 @runtime_checkable
@@ -102,4 +104,4 @@ class ChannelMixerWithState(Protocol):
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> State: ...
 
-    def __call__(self, x: Float[Array, "... D"], context: Context, state: State = None) -> Out: ...
+    def __call__(self, x: Float[Array, "... D"], context: Context, state: State = None) -> MixerOutput: ...

@@ -28,7 +28,7 @@ def orthogonal(key: Array, *shape: int, gain: float = 1.0) -> Float[Array, "..."
     return jax.nn.initializers.orthogonal(gain)(key, shape, jnp.float32)
 
 
-def step_bias(key: Array, n: int) -> Float[Array, "n"]:
+def init_dt_bias(key: Array, n: int) -> Float[Array, "n"]:
     """Biases whose softplus is a step size log-uniform in [0.001, 0.1] (Mamba, section 3.6)."""
     dt = jnp.exp(jax.random.uniform(key, (n,), minval=math.log(1e-3), maxval=math.log(1e-1)))
     return dt + jnp.log(-jnp.expm1(-dt))
