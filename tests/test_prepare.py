@@ -18,10 +18,10 @@ import pytest
 from benchmarks.prepare import digest, generate, kill
 from linearnexus.core.errors import UserError
 from linearnexus.data.documents import BOUNDARY
+from linearnexus.data.download import download
 from linearnexus.data.encode import words_hash
 from linearnexus.data.prepare import Progress, prepare
 from linearnexus.data.shards import SPLITS, Prepared, open_prepared
-from linearnexus.data.sources import download
 from linearnexus.data.writer import Seen, Settings
 
 WORDS = ["the", "cat", "sat", "on", "a", "red", "mat", "☃", "été", "中文"]
@@ -259,11 +259,11 @@ def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, bytes, str]] = {
-    "latin": ("x.txt", b"caf\xe9 noir", "'x.txt' is no text (byte 3 is 0xE9, which is not UTF-8)"),
-    "utf16": ("x.txt", "hello".encode("utf-16"), "(it is UTF-16)"),
-    "nul": ("x.txt", b"PK\x03\x04\x00", "(byte 4 is 0, as in binary data)"),
-    "far": ("x.txt", b"word " * 4000 + b"\xff", "(byte 20,000 is 0xFF, which is not UTF-8)"),
-    "json": ("x.jsonl", b'{"text": "a"}\n{"text": "b"\n', "'x.jsonl' is no text in line 2 (it is not JSON"),
+    "latin": ("x.txt", b"caf\xe9 noir", "'x.txt' is not UTF-8 text (byte 3 is 0xE9); leave"),
+    "utf16": ("x.txt", "hello".encode("utf-16"), "'x.txt' is not UTF-8 text (it begins with the mark of UTF-16)"),
+    "nul": ("x.txt", b"PK\x03\x04\x00", "(byte 4 is 0, as in a binary file)"),
+    "far": ("x.txt", b"word " * 4000 + b"\xff", "(byte 20,000 is 0xFF)"),
+    "json": ("x.jsonl", b'{"text": "a"}\n{"text": "b"\n', "'x.jsonl' is not text in line 2 (it is not JSON"),
     "list": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "in line 3 (it is not an object"),
     "field": ("x.jsonl", b'{"body": "a"}\n', "no text under 'text'; fields that are text: body; choose one with --tex"),
     "null": ("x.jsonl", b'{"text": null}\n', "no text under 'text'"),
@@ -272,7 +272,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "mixed": (
         "x.jsonl",
         b'{"text": "a"}\n{"text": "caf\xe9"}\n',
-        "in line 2 (it is not UTF-8: byte 13 of the line is 0x",
+        "is not UTF-8 text in line 2 (byte 13 of the line is 0x",
     ),
 }
 
@@ -298,7 +298,7 @@ def test_a_bad_document_late_costs_nothing(tmp_path: Path) -> None:
     """What is written stays, and --skip-bad goes on from there. Catches a start from the beginning."""
     source = [jsonl(tmp_path / "a.jsonl", some_documents(400)), str(tmp_path / "b.jsonl")]
     (tmp_path / "b.jsonl").write_text("no\n" + json.dumps({"text": "yes"}) + "\n")
-    with pytest.raises(UserError, match=r"b\.jsonl' is no text in line 1"):
+    with pytest.raises(UserError, match=r"b\.jsonl' is not text in line 1"):
         prepare(source, tmp_path / "out", SMALL)
     assert (tmp_path / "out" / "00003").exists()
     going_on: list[int] = []

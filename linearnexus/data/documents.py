@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.opened import count_lines, opened, skip
-from linearnexus.data.sources import File
+from linearnexus.data.compression import count_lines, opened, skip
+from linearnexus.data.files import File
+from linearnexus.data.text import NotText, clean, encode
 from linearnexus.tokenizers.base import AFTER_A_LETTER
 
 PIECE = 2**20  # bytes of text in a task
@@ -55,10 +56,6 @@ class Task:
     bad: int = 0  # documents that are no text, left out
     size: int = 0  # bytes of texts
     read: int = 0  # bytes of all files so far, as they are on the disk
-
-
-class NoText(Exception):
-    """What cannot be read as a document, in words."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,8 @@ class Reader:
         for record, after, read in records:
             end = Place(place.file, after)
             try:
-                data = _checked(record)
-            except NoText as error:
+                data = _data(record)
+            except NotText as error:
                 self._refuse(file, at, after, error)
                 yield Task([], end, bad=1, read=read)
             else:
@@ -144,7 +141,7 @@ class Reader:
                     for data, *_ in self._pieces(stream):
                         digest.update(data)
                         size, count = size + len(data.strip()), count + 1
-            except NoText as error:
+            except NotText as error:
                 self._refuse(file, None, 0, error)
                 yield Task([], end, bad=1, read=file.size)
                 return
@@ -167,7 +164,7 @@ class Reader:
             buffer += stream.read(2 * self.piece - len(buffer))
             last = len(buffer) < 2 * self.piece
             cut, exact = (len(buffer), True) if last else self._cut(buffer)
-            yield _checked(buffer[:cut], at), at + cut, last, exact
+            yield clean(buffer[:cut], at), at + cut, last, exact
             if last:
                 return
             at, buffer = at + cut, buffer[cut:]
@@ -187,7 +184,7 @@ class Reader:
         while buffer[end] & 0xC0 == 0x80 or buffer[end - 1 : end + 1] == b"\r\n":  # inside a character, or a line's end
             end -= 1
             if not end:
-                raise NoText(f"byte {self.piece:,} is 0x{buffer[self.piece]:02X}")
+                raise NotText(f"byte {self.piece:,} is 0x{buffer[self.piece]:02X}", "LATIN1")
         return end, self._exact(buffer, end)
 
     def _exact(self, buffer: bytes, cut: int) -> bool:
@@ -223,17 +220,17 @@ class Reader:
         try:
             record = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
         except UnicodeDecodeError as error:
-            return NoText(f"it is not UTF-8: byte {error.start:,} of the line is 0x{line[error.start]:02X}")
+            return NotText(f"byte {error.start:,} of the line is 0x{line[error.start]:02X}", "LATIN1")
         except (ValueError, RecursionError) as error:
-            return NoText(f"it is not JSON: {error}")
+            return NotText(f"it is not JSON: {error}")
         return self._field(record if isinstance(record, dict) else None, record)
 
     def _field(self, record: dict[str, Any] | None, seen: Any) -> Any:
         if record is None:
-            return NoText(f"it is not an object such as {{{json.dumps(self.text_field)}: ...}} but {str(seen)[:40]!r}")
+            return NotText(f"it is not an object such as {{{json.dumps(self.text_field)}: ...}} but {str(seen)[:40]!r}")
         if not isinstance(text := record.get(self.text_field), str):
             names = ", ".join(name for name, value in record.items() if isinstance(value, str)) or "none"
-            return NoText(
+            return NotText(
                 f"it has no text under '{self.text_field}'; fields that are text: {names}; choose one with --text-field"
             )
         return text
@@ -267,7 +264,7 @@ class Reader:
         except ArrowException as error:
             raise UserError(f"'{file.name}' cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
 
-    def _refuse(self, file: File, at: int | None, after: int, error: NoText) -> None:
+    def _refuse(self, file: File, at: int | None, after: int, error: NotText) -> None:
         if self.skip_bad:
             return
         where = ""
@@ -278,11 +275,8 @@ class Reader:
                 where = f" in line {1 + count_lines(stream, after - 1):,}"
         elif at is not None:
             where = f" in the document at byte {at:,}"
-        correct = "convert it (iconv -f LATIN1 -t UTF-8)" if "UTF" in str(error) else "correct it"
-        raise UserError(
-            f"'{file.name}' is no text{where} ({str(error).rstrip('.')}); {correct}, or leave such documents out with "
-            "--skip-bad True."
-        )
+        skip_it = "leave such documents out with --skip-bad True, or "
+        raise error.refusal(file.name, where, or_else=skip_it, otherwise="correct it.")
 
 
 def hash_of(data: bytes) -> int:
@@ -294,26 +288,12 @@ def _number(digest: "hashlib.blake2b") -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _checked(text: Any, at: int = 0) -> bytes:
-    """A text, or bytes from byte `at` of a file on, as UTF-8 with plain line ends. Raises NoText."""
-    if isinstance(text, NoText):
-        raise text
-    if isinstance(text, str):
-        try:
-            data = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise NoText(f"U+{ord(text[error.start]):04X} is half a character") from None
-    elif isinstance(text, bytes):
-        data = text
-        if at == 0 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise NoText("it is UTF-16")
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise NoText(f"byte {at + error.start:,} is 0x{data[error.start]:02X}, which is not UTF-8") from None
-        data = data.removeprefix(b"\xef\xbb\xbf") if at == 0 else data
-    else:
-        raise NoText("there is none" if text is None else f"a {type(text).__name__} is none")
-    if (zero := data.find(b"\0")) >= 0:
-        raise NoText(f"byte {at + zero:,} is 0, as in binary data")
-    return data.replace(b"\r\n", b"\n") if b"\r" in data else data
+def _data(record: Any) -> bytes:
+    """A record as UTF-8 with plain line ends. Raises NotText."""
+    if isinstance(record, NotText):
+        raise record
+    if isinstance(record, str):
+        return encode(record)
+    if isinstance(record, bytes):
+        return clean(record)
+    raise NotText("there is none" if record is None else f"a {type(record).__name__} is none")

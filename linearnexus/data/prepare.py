@@ -31,6 +31,8 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
 from linearnexus.data.documents import PIECE, Reader, Task
 from linearnexus.data.encode import Encoded, encode
+from linearnexus.data.files import File
+from linearnexus.data.inputs import find_files
 from linearnexus.data.shards import (
     MANIFEST,
     RECIPE,
@@ -41,7 +43,6 @@ from linearnexus.data.shards import (
     open_prepared,
     sha256,
 )
-from linearnexus.data.sources import File, find_files
 from linearnexus.data.writer import COUNTS, Settings, Writer
 from linearnexus.tokenizers import TRAINED, build, check, load, save
 from linearnexus.tokenizers.base import Tokenizer

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.sources import File
+from linearnexus.data.files import File
 
 BLOCK = 2**20  # bytes read at a time
 
