@@ -14,13 +14,14 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, WindowBatches
 from linearnexus.data.packing import PackedBatches
+from linearnexus.data.prefetch import Prefetcher
 from linearnexus.data.prepare import prepare
+from linearnexus.data.registry import open_source
 from linearnexus.data.tokens import Tokens
 from linearnexus.data.writer import Settings
 from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training.source import Ahead, open_source
 from linearnexus.training.step import losses
 from tests.tiny import PERIOD, config
 
@@ -165,7 +166,7 @@ def test_what_is_refused(folder: Path) -> None:
 def test_the_next_batch_is_made_ahead() -> None:
     """Catches batches that come twice or in another order, and a thread whose error is lost."""
     data = WindowBatches(np.arange(500), 7, 3, seed=0)
-    ahead = Ahead(data, accumulate=2)
+    ahead = Prefetcher(data, accumulate=2)
     for step in (0, 1, 2, 7, 8, 3):
         batch = ahead.get(step)
         assert batch.starts is None
