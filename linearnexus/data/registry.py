@@ -11,6 +11,7 @@ Look first at: `open_source`, `register_source`.
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,13 @@ def _kind_of(data: str) -> SourceKind:
             return kind
     name, _, options = data.partition(":")
     if re.match(r"\w+=", options):
-        error = unknown("task", name, [name for kind in (*BUILT_IN, *_own) for name in kind.names])
-        if "did you mean" not in str(error) and not _own:
-            raise UserError(f"{error} For a source of your own, set {VARIABLE} to its file.")
-        raise error
+        names = [name for kind in (*BUILT_IN, *_own) for name in kind.names]
+        if not _own and not get_close_matches(name, names, cutoff=0.75):
+            raise UserError(
+                f"There is no task named '{name}'; known: {', '.join(sorted(names))}. For a source of your own, set "
+                f"{VARIABLE} to its file."
+            )
+        raise unknown("task", name, names)
     return TEXT  # whose check says what is wrong
 
 

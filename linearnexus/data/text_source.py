@@ -2,7 +2,7 @@
 
 The last part of the text is for validation.
 
-Look first at: `TextKind`.
+Look first at: `TextKind`, `open_text`.
 """
 
 import hashlib
@@ -30,13 +30,20 @@ class TextKind(SourceKind):
     def open(self, settings: DataSettings, tokenizer_file: Path | None, sha256: str | None) -> TokenSource:
         _check_packing(settings)
         corpus = load_corpus(settings.data)
-        digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
-        check_unchanged(settings, digest, sha256)  # before the old tokenizer meets a new character
-        name = settings.tokenizer or ("char" if tokenizer_file is None else str(tokenizer_file))
-        tokenizer = build(name, corpus.text) if tokenizer_file is None else load(tokenizer_file)
-        train, validation = split(tokenizer.encode_array(corpus.text), settings.validation_fraction)
-        info = {"name": corpus.name, "characters": len(corpus.text), "sha256": digest}
-        return TokenSource(tokenizer, name, name, info, (train,), (validation,))
+        return open_text(settings, corpus.name, corpus.text, tokenizer_file, sha256)
+
+
+def open_text(
+    settings: DataSettings, name: str, text: str, tokenizer_file: Path | None, sha256: str | None
+) -> TokenSource:
+    """A text as a source, its last part for validation; see `SourceKind.open`. name: what a table shows."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    check_unchanged(settings, digest, sha256)  # before the old tokenizer meets a new character
+    spec = settings.tokenizer or ("char" if tokenizer_file is None else str(tokenizer_file))
+    tokenizer = build(spec, text) if tokenizer_file is None else load(tokenizer_file)
+    train, validation = split(tokenizer.encode_array(text), settings.validation_fraction)
+    info = {"name": name, "characters": len(text), "sha256": digest}
+    return TokenSource(tokenizer, spec, spec, info, (train,), (validation,))
 
 
 def _check_packing(settings: DataSettings) -> None:
