@@ -17,8 +17,8 @@ from linearnexus.data.packing import PackedBatches
 from linearnexus.data.prefetch import Prefetcher
 from linearnexus.data.prepare import prepare
 from linearnexus.data.registry import open_source
-from linearnexus.data.tokens import Tokens
-from linearnexus.data.writer import Settings
+from linearnexus.data.token_array import TokenArray
+from linearnexus.data.writer import PrepareSettings
 from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
@@ -31,11 +31,11 @@ HYBRID = ModelConfig((*_blocks, BlockConfig(AttentionConfig(n_head=2))), n_layer
 LENGTHS = (5, 11, 18)  # tokens of documents, four of each
 
 
-def texts() -> Tokens:
+def texts() -> TokenArray:
     lengths = np.random.default_rng(0).permutation(LENGTHS * 4)
     ids = np.random.default_rng(1).integers(0, 13, lengths.sum())
     starts = np.cumsum(lengths) - lengths
-    return Tokens([len(ids)], lambda _: ids, [len(lengths)], lambda _: starts)
+    return TokenArray([len(ids)], lambda _: ids, [len(lengths)], lambda _: starts)
 
 
 def value_and_gradients(model: LanguageModel, batch: Batch) -> tuple[float, Any]:
@@ -99,7 +99,7 @@ def make(name: str, seed: int, tokenizer: str = "char") -> None:
     Path(f"{name}.jsonl").write_text(
         "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(documents))
     )
-    prepare([f"{name}.jsonl"], Path(name), Settings(tokenizer, validation_fraction=0.4, shard_tokens=4096), 0)
+    prepare([f"{name}.jsonl"], Path(name), PrepareSettings(tokenizer, validation_fraction=0.4, shard_tokens=4096), 0)
 
 
 def train(name: str, **options: Any) -> api.Run:

@@ -6,10 +6,10 @@
 
 each as it is or compressed (.gz, .zst). Text is UTF-8; a byte order mark is dropped and "\\r\\n" becomes "\\n".
 
-The documents come as tasks of about a megabyte: many short documents, or one piece of a long one. Each task says where
-the reader stands after it, so that reading can go on from there.
+The documents come as chunks of about a megabyte: many short documents, or one piece of a long one. Each chunk has
+the position of the reader after it, from which reading can resume.
 
-Look first at: `Task`, `Reader.tasks`, `Reader._cut` (where a long document may be cut).
+Look first at: `TextChunk`, `Reader.chunks`, `Reader._cut` (where a long document may be cut).
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from linearnexus.data.files import File
 from linearnexus.data.text import NotText, clean, encode
 from linearnexus.tokenizers.base import AFTER_A_LETTER
 
-PIECE = 2**20  # bytes of text in a task
+PIECE = 2**20  # bytes of text in a chunk
 LONGEST = 2**30  # bytes of a document that is read whole: a JSON line, a Parquet row, text between separators
 BOUNDARY = re.compile(AFTER_A_LETTER.pattern.encode())
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a reader stands."""
+class ReadPosition:
+    """Where a reader is, so that reading can resume there."""
 
     file: int = 0
     at: int = 0  # bytes of the file's content, uncompressed, or rows of a Parquet file
@@ -42,18 +42,18 @@ class Place:
 
 
 @dataclass
-class Task:
+class TextChunk:
     """Some whole documents, or (where `document` is their hash) a piece of one."""
 
     texts: list[bytes] = field(default_factory=list)
-    place: Place = field(default_factory=Place)  # after it
+    position: ReadPosition = field(default_factory=ReadPosition)  # after it
     name: str = ""  # the file, for people
     document: int | None = None
     begins: bool = True
     ends: bool = True
     inexact: int = 0  # 1: cut where the tokens may be others than those of the whole
     empty: int = 0  # documents of white space only, left out
-    bad: int = 0  # documents that are no text, left out
+    bad: int = 0  # documents that are not text, left out
     size: int = 0  # bytes of texts
     read: int = 0  # bytes of all files so far, as they are on the disk
 
@@ -63,37 +63,37 @@ class Reader:
     files: list[File]
     text_field: str = "text"
     separator: bytes | None = None  # of documents in text files
-    skip_bad: bool = False  # leave out what is no text; else it is refused
+    skip_bad: bool = False  # leave out what is not text; else it is refused
     piece: int = PIECE
     # Are the tokens of left + right those of left and those of right?
     fits: Callable[[str, str], bool] = lambda left, right: True
 
-    def tasks(self, place: Place = Place()) -> Iterator[Task]:
-        """All tasks from a place on. Raises UserError, naming the file and the line or byte, for what is no text."""
-        short = Task()
-        for task in self._documents(place):
-            if task.document is None:
-                short.texts += task.texts
-                short.size += task.size
-                short.empty += task.empty
-                short.bad += task.bad
-                short.place, short.read, short.name = task.place, task.read, task.name
+    def chunks(self, position: ReadPosition = ReadPosition()) -> Iterator[TextChunk]:
+        """Chunks from a position on. Raises UserError, naming the file and the line or byte, for what is not text."""
+        short = TextChunk()
+        for chunk in self._documents(position):
+            if chunk.document is None:
+                short.texts += chunk.texts
+                short.size += chunk.size
+                short.empty += chunk.empty
+                short.bad += chunk.bad
+                short.position, short.read, short.name = chunk.position, chunk.read, chunk.name
                 if short.size >= self.piece:
                     yield short
-                    short = Task()
+                    short = TextChunk()
             else:
                 if short.name:
                     yield short
-                    short = Task()
-                yield task
+                    short = TextChunk()
+                yield chunk
         if short.name:
             yield short
 
-    def _documents(self, place: Place) -> Iterator[Task]:
-        before = sum(file.size for file in self.files[: place.file])
-        for number in range(place.file, len(self.files)):
+    def _documents(self, position: ReadPosition) -> Iterator[TextChunk]:
+        before = sum(file.size for file in self.files[: position.file])
+        for number in range(position.file, len(self.files)):
             file = self.files[number]
-            here = place if number == place.file else Place(number)
+            here = position if number == position.file else ReadPosition(number)
             separator = b"\n" if file.kind == "jsonl" else file.separator or self.separator
             if file.kind == "parquet":
                 documents = self._records(file, here, self._rows(file, here.at))
@@ -101,39 +101,43 @@ class Reader:
                 documents = self._whole(file, here)
             else:
                 documents = self._records(file, here, self._split(file, here.at, separator))
-            for task in documents:
-                task.name, task.read = file.name, task.read + before
-                yield task
+            for chunk in documents:
+                chunk.name, chunk.read = file.name, chunk.read + before
+                yield chunk
             before += file.size
 
-    def _records(self, file: File, place: Place, records: Iterator[tuple[Any, int, int]]) -> Iterator[Task]:
-        """Documents that come whole: (text, bytes of it, or the error that it gave; the place after it; bytes of the
+    def _records(
+        self, file: File, position: ReadPosition, records: Iterator[tuple[Any, int, int]]
+    ) -> Iterator[TextChunk]:
+        """Documents that come whole: (text, bytes of it, or the error that it gave; the position after it; bytes of the
         file read)."""
-        at, known = place.at, place.pieces
+        at, known = position.at, position.pieces
         for record, after, read in records:
-            end = Place(place.file, after)
+            end = ReadPosition(position.file, after)
             try:
                 data = _data(record)
             except NotText as error:
                 self._refuse(file, at, after, error)
-                yield Task([], end, bad=1, read=read)
+                yield TextChunk([], end, bad=1, read=read)
             else:
                 if not data.strip():
-                    yield Task([], end, empty=1, read=read)
+                    yield TextChunk([], end, empty=1, read=read)
                 elif len(data) <= 2 * self.piece:
-                    yield Task([data], end, size=len(data), read=read)
+                    yield TextChunk([data], end, size=len(data), read=read)
                 else:
                     key = hash_of(data)
                     for number, (piece, _, last, exact) in enumerate(self._pieces(io.BytesIO(data)), 1):
                         if number > known:
-                            here = end if last else Place(place.file, at, number, key)
-                            yield Task([piece], here, "", key, number == 1, last, not exact, size=len(piece), read=read)
+                            here = end if last else ReadPosition(position.file, at, number, key)
+                            yield TextChunk(
+                                [piece], here, "", key, number == 1, last, not exact, size=len(piece), read=read
+                            )
             at, known = after, 0
 
-    def _whole(self, file: File, place: Place) -> Iterator[Task]:
+    def _whole(self, file: File, position: ReadPosition) -> Iterator[TextChunk]:
         """A text file as one document; a long one is read twice, the first time for its hash."""
-        key, end = place.document, Place(place.file + 1)
-        if place.at == 0:
+        key, end = position.document, ReadPosition(position.file + 1)
+        if position.at == 0:
             digest, size, count = hashlib.blake2b(digest_size=8), 0, 0
             data = b""
             try:
@@ -143,21 +147,21 @@ class Reader:
                         size, count = size + len(data.strip()), count + 1
             except NotText as error:
                 self._refuse(file, None, 0, error)
-                yield Task([], end, bad=1, read=file.size)
+                yield TextChunk([], end, bad=1, read=file.size)
                 return
             if not size or count == 1:
-                yield Task([data] if size else [], end, empty=not size, size=len(data), read=file.size)
+                yield TextChunk([data] if size else [], end, empty=not size, size=len(data), read=file.size)
                 return
             key = _number(digest)
         with opened(file) as (stream, raw):
-            start = place.at
+            start = position.at
             for data, at, last, exact in self._pieces(stream, start):
-                here = end if last else Place(place.file, at, 0, key)
-                yield Task([data], here, "", key, start == 0, last, not exact, size=len(data), read=raw.tell())
+                here = end if last else ReadPosition(position.file, at, 0, key)
+                yield TextChunk([data], here, "", key, start == 0, last, not exact, size=len(data), read=raw.tell())
                 start = at
 
     def _pieces(self, stream: io.BufferedIOBase, at: int = 0) -> Iterator[tuple[bytes, int, bool, bool]]:
-        """UTF-8 text from byte `at` on in pieces: (text, the place after it, is it the last, is the cut exact?)."""
+        """UTF-8 text from byte `at` on in pieces: (text, the position after it, is it the last, is the cut exact?)."""
         skip(stream, at)
         buffer = b""
         while True:

@@ -14,7 +14,7 @@ from linearnexus.data.packing import PackedBatches
 from linearnexus.data.settings import DataSettings
 from linearnexus.data.shards import Prepared
 from linearnexus.data.source import DataSource, EvaluationPart
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 from linearnexus.tokenizers import Tokenizer
 
 COUNTED = 2**22  # tokens of a split that its frequencies are counted in
@@ -29,8 +29,8 @@ class TokenSource(DataSource):
     tokenizer_name: str
     tokenizer_spec: str | None
     info: dict[str, Any]
-    train: tuple[np.ndarray | Tokens, ...]  # of each text
-    validation: tuple[np.ndarray | Tokens, ...]
+    train: tuple[np.ndarray | TokenArray, ...]  # of each text
+    validation: tuple[np.ndarray | TokenArray, ...]
     weights: tuple[float, ...] = (1.0,)  # of each text, their sum is 1
     prepared: tuple[Prepared, ...] = ()  # none: a plain text
 
@@ -44,7 +44,7 @@ class TokenSource(DataSource):
 
     @property
     def first_token(self) -> int:
-        return int(Tokens.of(self.train[0]).read(0, 1)[0])
+        return int(TokenArray.of(self.train[0]).read(0, 1)[0])
 
     def batches(self, settings: DataSettings) -> Batches:
         length, size = settings.sequence_length, settings.batch_size
@@ -52,7 +52,7 @@ class TokenSource(DataSource):
         for number, ids in enumerate(self.train):
             seed = settings.seed if len(self.train) == 1 else int(random(settings.seed, SEEDS, number + 1)[-1])
             if settings.packing == "best-fit":
-                parts.append(PackedBatches(Tokens.of(ids), length, size, seed))
+                parts.append(PackedBatches(TokenArray.of(ids), length, size, seed))
             else:
                 parts.append(WindowBatches(ids, length, size, seed, settings.order))
         return parts[0] if len(parts) == 1 else MixedBatches(parts, self.weights, size, settings.seed)
@@ -78,6 +78,6 @@ class TokenSource(DataSource):
             prepared.verify()
 
 
-def _first(ids: np.ndarray | Tokens) -> np.ndarray:
+def _first(ids: np.ndarray | TokenArray) -> np.ndarray:
     """Enough of the tokens to count them."""
-    return np.asarray(Tokens.of(ids).read(0, min(len(ids), COUNTED)))
+    return np.asarray(TokenArray.of(ids).read(0, min(len(ids), COUNTED)))

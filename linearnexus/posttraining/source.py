@@ -16,7 +16,7 @@ from linearnexus.data.batches import Batch, Batches
 from linearnexus.data.packing import PackedBatches
 from linearnexus.data.settings import DataSettings
 from linearnexus.data.source import DataSource, EvaluationPart
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.conversations import Conversation, read
 from linearnexus.posttraining.templates import Message, Template, encode, encode_conversation, stop_text, template_of
@@ -41,7 +41,7 @@ class Examples:
         return cls(ids.astype(np.int32), np.cumsum(lengths) - lengths, answers.astype(np.float32))
 
     def packed(self, length: int, batch_size: int, seed: int) -> PackedBatches:
-        tokens = Tokens([len(self.ids)], lambda _: self.ids, [len(self.starts)], lambda _: self.starts)
+        tokens = TokenArray([len(self.ids)], lambda _: self.ids, [len(self.starts)], lambda _: self.starts)
         return PackedBatches(tokens, length, batch_size, seed, self.answers)
 
 
