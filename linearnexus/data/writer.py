@@ -6,7 +6,6 @@ Look first at: `Writer.add`, `Seen`.
 import hashlib
 import io
 import json
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.core.paths import sync, write_atomic
+from linearnexus.core.paths import atomic_folder
 from linearnexus.data.documents import ReadPosition, TextChunk
 from linearnexus.data.encode import Encoded
 from linearnexus.data.shards import SPLITS
@@ -192,9 +191,7 @@ class Writer:
         self._pool.shutdown()
 
     def _to_disk(self, group: dict[str, Any], state: dict[str, Any], splits: dict[str, _Split]) -> None:
-        temporary = self.folder / f".{group['folder']}.tmp"
-        temporary.mkdir()
-        try:
+        with atomic_folder(self.folder / group["folder"]) as temporary:
             files = {}
             for name, split in splits.items():
                 arrays = (
@@ -206,12 +203,7 @@ class Writer:
                     file = f"{name}_{array}.npy"
                     files[f"{group['folder']}/{file}"] = _write_array(temporary / file, parts, empty)
             group["files"] = files
-            write_atomic(temporary / "group.json", json.dumps(group | state, indent=1) + "\n")
-            sync(temporary)
-            temporary.rename(self.folder / group["folder"])
-            sync(self.folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            (temporary / "group.json").write_text(json.dumps(group | state, indent=1) + "\n")
         self.groups.append(group)
 
 
@@ -226,6 +218,4 @@ def _write_array(path: Path, parts: list[np.ndarray], empty: np.ndarray) -> dict
         for data in (header.getvalue(), *(part.tobytes() for part in parts)):
             file.write(data)
             digest.update(data)
-        file.flush()
-        os.fsync(file.fileno())
         return {"bytes": file.tell(), "sha256": digest.hexdigest()}
