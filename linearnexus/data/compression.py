@@ -35,7 +35,9 @@ def opened(file: File) -> Iterator[tuple[io.BufferedIOBase, io.BufferedIOBase]]:
     except OSError as error:
         if error.strerror:
             raise could_not_read(file.name, error) from error
-        raise UserError(f"Could not read '{file.name}' ({error}); is it compressed as its name says?") from error
+        raise UserError(
+            f"Could not read '{file.name}' ({error}); check that it is compressed as its name says."
+        ) from error
 
 
 def _zstd(raw: Any, name: str) -> Any:
