@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from linearnexus.core.config import to_json
 from linearnexus.core.machine import prepare
 from linearnexus.core.paths import write_atomic
+from linearnexus.data.prefetch import Prefetcher
 from linearnexus.training.recipes import base_config
 from linearnexus.training.schedules import learning_rate
-from linearnexus.training.source import Ahead
 from linearnexus.training.step import compiled_for, init_state, train_step
 from linearnexus.training.validation import validate
 from linearnexus.training.verdict import BANDS, recipe
@@ -46,7 +46,11 @@ def losses(
     source = config.open_source()
     model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
     config = dataclasses.replace(config, model=model)
-    ahead, program, state = Ahead(source.batches(config), config.accumulate), compiled_for(config), init_state(config)
+    ahead, program, state = (
+        Prefetcher(source.batches(config), config.accumulate),
+        compiled_for(config),
+        init_state(config),
+    )
     found = {"0": validate(state.model, source, config)[0]} if 0 in stops else {}
     for step in range(steps):
         rate = jnp.float32(learning_rate(config, step, steps))

@@ -153,7 +153,7 @@ MISTAKES = (
     Mistake(
         "A binary file",
         "train gpt-nano --data cat.png",
-        ("'cat.png' is a binary file", "give plain text"),
+        ("'cat.png' is not text", "give plain text"),
         writes("cat.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
     ),
     Mistake("A file of one character", "train gpt-nano --data a.txt", ("too short", "more text"), writes("a.txt", "a")),
@@ -233,19 +233,19 @@ MISTAKES = (
     Mistake(
         "Preparing JSON lines of other fields",
         "data prepare x.jsonl --output tokens",
-        ("'x.jsonl' is no text in line 1", "fields that are text: body", "--text-field"),
+        ("'x.jsonl' is not text in line 1", "fields that are text: body", "--text-field"),
         writes("x.jsonl", '{"body": "a cat", "id": 7}\n'),
     ),
     Mistake(
         "Mixed encodings",
         "data prepare cats.txt latin.txt --output tokens",
-        ("'latin.txt' is no text (byte 3 is 0xE9", "iconv", "--skip-bad"),
+        ("'latin.txt' is not UTF-8 text (byte 3 is 0xE9", "iconv", "--skip-bad"),
         writes("latin.txt", b"caf\xe9 au lait\n"),
     ),
     Mistake(
         "NUL bytes",
         "data prepare cats.txt nul.txt --output tokens",
-        ("'nul.txt' is no text (byte 5 is 0", "--skip-bad"),
+        ("'nul.txt' is not text (byte 5 is 0", "--skip-bad"),
         writes("nul.txt", b"a cat\0\n"),
     ),
     Mistake(

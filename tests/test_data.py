@@ -80,9 +80,9 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     [
         (b"", "holds no text"),
         (b"\xef\xbb\xbf \r\n", "holds no text"),
-        (b"PK\x03\x04\x00", "is a binary file (byte 4 is 0)"),
+        (b"PK\x03\x04\x00", "is not text (byte 4 is 0, as in a binary file)"),
         (b"\xef\xbb\xbfcaf\xe9 noir", "is not UTF-8 text (byte 6 is 0xE9)"),
-        ("text".encode("utf-16"), "is UTF-16 text"),
+        ("text".encode("utf-16"), "is not UTF-8 text (it begins with the mark of UTF-16)"),
     ],
 )
 def test_what_is_not_text_is_named(content: bytes, sentence: str, tmp_path: Path) -> None:

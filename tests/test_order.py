@@ -18,19 +18,19 @@ from linearnexus.data import packing
 from linearnexus.data.batches import Batch, Batches, MixedBatches, WindowBatches, evaluation_windows
 from linearnexus.data.order import ROUNDS, Shares, permuted, random
 from linearnexus.data.packing import PackedBatches, best_fit
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 
 ROOT = Path(__file__).parents[1]
 
 
-def many(lengths: list[int], parts: int, first: int = 0) -> Tokens:
+def many(lengths: list[int], parts: int, first: int = 0) -> TokenArray:
     """Documents of these lengths, cut into shards without regard to them; each token is its place."""
     n = sum(lengths)
     ids, starts = first + np.arange(n), np.cumsum([0, *lengths])[:-1]
     cuts = [0, *sorted(np.random.default_rng(n).integers(0, n + 1, parts - 1).tolist()), n]
     pieces = [ids[low:high] for low, high in itertools.pairwise(cuts)]
     inside = [starts[(starts >= low) & (starts < high)] - low for low, high in itertools.pairwise(cuts)]
-    return Tokens([len(part) for part in pieces], pieces.__getitem__, [len(s) for s in inside], inside.__getitem__)
+    return TokenArray([len(part) for part in pieces], pieces.__getitem__, [len(s) for s in inside], inside.__getitem__)
 
 
 def document_lengths(count: int, longest: int, seed: int = 0) -> list[int]:

@@ -14,13 +14,14 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, WindowBatches
 from linearnexus.data.packing import PackedBatches
+from linearnexus.data.prefetch import Prefetcher
 from linearnexus.data.prepare import prepare
-from linearnexus.data.tokens import Tokens
-from linearnexus.data.writer import Settings
+from linearnexus.data.registry import open_source
+from linearnexus.data.token_array import TokenArray
+from linearnexus.data.writer import PrepareSettings
 from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training.source import Ahead, open_source
 from linearnexus.training.step import losses
 from tests.tiny import PERIOD, config
 
@@ -30,11 +31,11 @@ HYBRID = ModelConfig((*_blocks, BlockConfig(AttentionConfig(n_head=2))), n_layer
 LENGTHS = (5, 11, 18)  # tokens of documents, four of each
 
 
-def texts() -> Tokens:
+def texts() -> TokenArray:
     lengths = np.random.default_rng(0).permutation(LENGTHS * 4)
     ids = np.random.default_rng(1).integers(0, 13, lengths.sum())
     starts = np.cumsum(lengths) - lengths
-    return Tokens([len(ids)], lambda _: ids, [len(lengths)], lambda _: starts)
+    return TokenArray([len(ids)], lambda _: ids, [len(lengths)], lambda _: starts)
 
 
 def value_and_gradients(model: LanguageModel, batch: Batch) -> tuple[float, Any]:
@@ -98,7 +99,7 @@ def make(name: str, seed: int, tokenizer: str = "char") -> None:
     Path(f"{name}.jsonl").write_text(
         "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(documents))
     )
-    prepare([f"{name}.jsonl"], Path(name), Settings(tokenizer, validation_fraction=0.4, shard_tokens=4096), 0)
+    prepare([f"{name}.jsonl"], Path(name), PrepareSettings(tokenizer, validation_fraction=0.4, shard_tokens=4096), 0)
 
 
 def train(name: str, **options: Any) -> api.Run:
@@ -165,7 +166,7 @@ def test_what_is_refused(folder: Path) -> None:
 def test_the_next_batch_is_made_ahead() -> None:
     """Catches batches that come twice or in another order, and a thread whose error is lost."""
     data = WindowBatches(np.arange(500), 7, 3, seed=0)
-    ahead = Ahead(data, accumulate=2)
+    ahead = Prefetcher(data, accumulate=2)
     for step in (0, 1, 2, 7, 8, 3):
         batch = ahead.get(step)
         assert batch.starts is None

@@ -18,11 +18,11 @@ import pytest
 from benchmarks.prepare import digest, generate, kill
 from linearnexus.core.errors import UserError
 from linearnexus.data.documents import BOUNDARY
+from linearnexus.data.download import download
 from linearnexus.data.encode import words_hash
-from linearnexus.data.prepare import Progress, prepare
+from linearnexus.data.prepare import PrepareProgress, prepare
 from linearnexus.data.shards import SPLITS, Prepared, open_prepared
-from linearnexus.data.sources import download
-from linearnexus.data.writer import Seen, Settings
+from linearnexus.data.writer import PrepareSettings, Seen
 
 WORDS = ["the", "cat", "sat", "on", "a", "red", "mat", "☃", "été", "中文"]
 
@@ -47,7 +47,7 @@ def all_documents(prepared: Prepared) -> list[str]:
     return [text for split in SPLITS for text in documents_of(prepared, split)]
 
 
-SMALL = Settings(shard_tokens=5000)  # tasks of 5,000 bytes, so groups of one or two
+SMALL = PrepareSettings(shard_tokens=5000)  # tasks of 5,000 bytes, so groups of one or two
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_parquet(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     texts = some_documents(500)
     pq.write_table(pa.table({"id": list(range(500)), "body": texts}), tmp_path / "a.parquet", row_group_size=190)
-    settings = Settings(shard_tokens=5000, text_field="body")
+    settings = PrepareSettings(shard_tokens=5000, text_field="body")
     found = prepare([str(tmp_path / "a.parquet")], tmp_path / "out", settings)
     assert sorted(all_documents(found)) == sorted(texts)
     interrupted([str(tmp_path / "a.parquet")], tmp_path / "again", settings)
@@ -122,7 +122,7 @@ def test_duplicates(tmp_path: Path) -> None:
     mixed = [*texts, *texts[:40], *near, *texts[:5]]
     source = [jsonl(tmp_path / "a.jsonl", mixed)]
     kept = prepare(source, tmp_path / "kept", SMALL)
-    settings = Settings(shard_tokens=5000, drop_duplicates=True)
+    settings = PrepareSettings(shard_tokens=5000, drop_duplicates=True)
     dropped = prepare(source, tmp_path / "dropped", settings)
     for found, out in ((kept, 0), (dropped, 45)):
         counts = found.manifest
@@ -170,7 +170,7 @@ def test_a_long_document_comes_in_pieces_and_stays_one(form: str, tmp_path: Path
     assert prepared.manifest["exact_duplicates"] == 1 and prepared.manifest["inexact_cuts"] == 0
     long = [text for text in all_documents(prepared) if len(text) > 10_000]
     assert long == [text.replace("\r\n", "\n")] * 2
-    drop = Settings(shard_tokens=5000, drop_duplicates=True)
+    drop = PrepareSettings(shard_tokens=5000, drop_duplicates=True)
     once = prepare(source, tmp_path / "once", drop)
     assert [len(text) > 10_000 for text in all_documents(once)].count(True) == 1 and once.manifest["dropped"] == 1
     interrupted(source, tmp_path / "again", drop)
@@ -200,12 +200,12 @@ class Stopped(BaseException):
     """In place of a kill: nothing catches it."""
 
 
-def interrupted(source: list[str], folder: Path, settings: Settings) -> Prepared:
+def interrupted(source: list[str], folder: Path, settings: PrepareSettings) -> Prepared:
     """Stops again and again, each time nine tasks further on."""
     for limit in range(1, 1000, 9):
         left = [limit]
 
-        def tell(_: Progress, left: list[int] = left) -> None:
+        def tell(_: PrepareProgress, left: list[int] = left) -> None:
             left[0] -= 1
             if not left[0]:
                 raise Stopped
@@ -224,7 +224,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     source = [jsonl(tmp_path / "a.jsonl", [*documents, "  ", *documents[:99]])]
     (tmp_path / "b.txt").write_text("\n\n".join(some_documents(300, seed=1)))
     source.append(str(tmp_path / "b.txt"))
-    settings = Settings(tokenizer="char", shard_tokens=9000, separator=r"\n\n")
+    settings = PrepareSettings(tokenizer="char", shard_tokens=9000, separator=r"\n\n")
     alone = prepare(source, tmp_path / "alone", settings, 0)
     assert len(alone.manifest["groups"]) > 10
     assert len(all_documents(alone)) == 1299 and alone.manifest["empty"] == 1
@@ -246,7 +246,7 @@ def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", SMALL)
     before = digest(tmp_path / "out")
     with pytest.raises(UserError, match=r"begun with another tokenizer 'byte' \(now 'char'\); give another --output"):
-        prepare(source, tmp_path / "out", Settings("char", shard_tokens=5000))
+        prepare(source, tmp_path / "out", PrepareSettings("char", shard_tokens=5000))
     jsonl(tmp_path / "a.jsonl", some_documents(201))
     with pytest.raises(UserError, match="other sources, or they have changed"):
         prepare(source, tmp_path / "out", SMALL)
@@ -259,11 +259,11 @@ def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, bytes, str]] = {
-    "latin": ("x.txt", b"caf\xe9 noir", "'x.txt' is no text (byte 3 is 0xE9, which is not UTF-8)"),
-    "utf16": ("x.txt", "hello".encode("utf-16"), "(it is UTF-16)"),
-    "nul": ("x.txt", b"PK\x03\x04\x00", "(byte 4 is 0, as in binary data)"),
-    "far": ("x.txt", b"word " * 4000 + b"\xff", "(byte 20,000 is 0xFF, which is not UTF-8)"),
-    "json": ("x.jsonl", b'{"text": "a"}\n{"text": "b"\n', "'x.jsonl' is no text in line 2 (it is not JSON"),
+    "latin": ("x.txt", b"caf\xe9 noir", "'x.txt' is not UTF-8 text (byte 3 is 0xE9); leave"),
+    "utf16": ("x.txt", "hello".encode("utf-16"), "'x.txt' is not UTF-8 text (it begins with the mark of UTF-16)"),
+    "nul": ("x.txt", b"PK\x03\x04\x00", "(byte 4 is 0, as in a binary file)"),
+    "far": ("x.txt", b"word " * 4000 + b"\xff", "(byte 20,000 is 0xFF)"),
+    "json": ("x.jsonl", b'{"text": "a"}\n{"text": "b"\n', "'x.jsonl' is not text in line 2 (it is not JSON"),
     "list": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "in line 3 (it is not an object"),
     "field": ("x.jsonl", b'{"body": "a"}\n', "no text under 'text'; fields that are text: body; choose one with --tex"),
     "null": ("x.jsonl", b'{"text": null}\n', "no text under 'text'"),
@@ -272,7 +272,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "mixed": (
         "x.jsonl",
         b'{"text": "a"}\n{"text": "caf\xe9"}\n',
-        "in line 2 (it is not UTF-8: byte 13 of the line is 0x",
+        "is not UTF-8 text in line 2 (byte 13 of the line is 0x",
     ),
 }
 
@@ -288,7 +288,7 @@ def test_what_is_no_text(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         prepare(sources, Path("out"))
     assert sentence in str(caught.value) and "--skip-bad" in str(caught.value)
     assert not Path("out").exists()
-    left = prepare(sources, Path("other"), Settings(shard_tokens=5000, skip_bad=True))
+    left = prepare(sources, Path("other"), PrepareSettings(shard_tokens=5000, skip_bad=True))
     assert left.manifest["bad"] == 1
     good = data.count(b'"text": "a"}')
     assert left.manifest["train"]["documents"] + left.manifest["validation"]["documents"] == 50 + good
@@ -298,12 +298,12 @@ def test_a_bad_document_late_costs_nothing(tmp_path: Path) -> None:
     """What is written stays, and --skip-bad goes on from there. Catches a start from the beginning."""
     source = [jsonl(tmp_path / "a.jsonl", some_documents(400)), str(tmp_path / "b.jsonl")]
     (tmp_path / "b.jsonl").write_text("no\n" + json.dumps({"text": "yes"}) + "\n")
-    with pytest.raises(UserError, match=r"b\.jsonl' is no text in line 1"):
+    with pytest.raises(UserError, match=r"b\.jsonl' is not text in line 1"):
         prepare(source, tmp_path / "out", SMALL)
     assert (tmp_path / "out" / "00003").exists()
     going_on: list[int] = []
-    settings = Settings(shard_tokens=5000, skip_bad=True)
-    found = prepare(source, tmp_path / "out", settings, tell=lambda progress: going_on.append(progress.resumed))
+    settings = PrepareSettings(shard_tokens=5000, skip_bad=True)
+    found = prepare(source, tmp_path / "out", settings, on_progress=lambda progress: going_on.append(progress.resumed))
     assert going_on[0] > 10_000 and found.manifest["bad"] == 1 and len(all_documents(found)) == 401
     assert prepare(source, tmp_path / "other", settings).sha256 == found.sha256
 
@@ -337,16 +337,18 @@ def test_a_missing_source_and_settings_out_of_range(tmp_path: Path) -> None:
             prepare([source], tmp_path / "out")
     for options in ({"validation_fraction": 1.0}, {"shard_tokens": 0}, {"separator": ""}):
         with pytest.raises(UserError, match=next(iter(options))):
-            Settings(**options)
+            PrepareSettings(**options)
 
 
 def test_a_character_that_the_tokenizer_does_not_know(tmp_path: Path) -> None:
     """Through the worker processes too."""
-    prepare([jsonl(tmp_path / "a.jsonl", some_documents(99))], tmp_path / "out", Settings("char", shard_tokens=5000))
+    prepare(
+        [jsonl(tmp_path / "a.jsonl", some_documents(99))], tmp_path / "out", PrepareSettings("char", shard_tokens=5000)
+    )
     source = [jsonl(tmp_path / "b.jsonl", [*some_documents(50), "zebra"])]
     for workers in (0, 1):
         with pytest.raises(UserError, match=r"'.*b\.jsonl': The character 'z'"):
-            prepare(source, tmp_path / str(workers), Settings(str(tmp_path / "out" / "tokenizer.json")), workers)
+            prepare(source, tmp_path / str(workers), PrepareSettings(str(tmp_path / "out" / "tokenizer.json")), workers)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

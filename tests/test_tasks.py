@@ -11,9 +11,10 @@ import pytest
 from linearnexus import api, tokenizers
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch
+from linearnexus.data.registry import check_source, open_source
+from linearnexus.data.settings import DataSettings
 from linearnexus.data.tasks import TASKS, Copying, Induction, Parity, Recall, Task, TaskBatches, open_task
 from linearnexus.tokenizers import SymbolTokenizer
-from linearnexus.training.source import open_source
 from tests.tiny import config
 
 SMALL = {
@@ -162,7 +163,7 @@ def test_a_task_by_its_name() -> None:
 )
 def test_mistakes_name_the_nearest_that_fits(data: str, parts: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:
-        open_task(data)
+        check_source(DataSettings(data))
     assert all(part in str(caught.value) for part in parts), caught.value
 
 

@@ -20,12 +20,13 @@ from jax import Array
 from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.core.module import matrix, module, roles, table, vector
+from linearnexus.data import token_source
 from linearnexus.data.batches import WindowBatches, evaluation_windows, split
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RWKV7Config
 from linearnexus.models.architectures import rwkv
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training import checkpoint, loop, optimizers, source
+from linearnexus.training import checkpoint, loop, optimizers
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.report import read_samples
 from linearnexus.training.schedules import learning_rate
@@ -518,7 +519,7 @@ def test_eval_batches_limits_the_evaluation(tmp_path: Path, monkeypatch: pytest.
         seen.append(len(windows))
         return iter(windows)
 
-    monkeypatch.setattr(source, "evaluation_windows", watched)
+    monkeypatch.setattr(token_source, "evaluation_windows", watched)
     for batches, expected in ((1, 1), (0, 2)):
         options = {"max_steps": 1, "eval_batches": batches, "sample_tokens": 0}
         train(config("gpt", text_file(tmp_path), **options), tmp_path / f"run{batches}")

@@ -12,11 +12,11 @@ import pytest
 
 import linearnexus as ln
 from linearnexus.core.config import to_json
+from linearnexus.data.registry import open_source
 from linearnexus.training import verdict
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.recipes import base_config
 from linearnexus.training.report import read_metrics, standing, write_report
-from linearnexus.training.source import open_source
 from linearnexus.training.verdict import BANDS, Band, Usual, find_band, judge, make_band, recipe
 
 BAND = Band((Usual(0, 4.2, 4.3, 4.3), Usual(100, 2.0, 2.1, 2.2), Usual(200, 1.0, 1.1, 1.5)), seeds=5, ended=(200,))
@@ -131,7 +131,7 @@ def test_what_frequencies_know(tmp_path: Path) -> None:
     letters = sorted(set(text))
     shares = {letter: (train.count(letter) + 1) / (540 + len(letters)) for letter in letters}
     expected = -np.mean([np.log(shares[letter]) for letter in held_out])
-    assert source.frequencies_loss() == pytest.approx(expected, rel=1e-12)
+    assert source.unigram_loss() == pytest.approx(expected, rel=1e-12)
 
 
 SMALL = {"n_layer": 1, "hidden_size": 32, "sequence_length": 32, "batch_size": 8, "sample_tokens": 0, "quiet": True}

@@ -15,9 +15,9 @@ import tyro
 
 from linearnexus.cli.parse import parse
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.data.prepare import Progress, prepare
+from linearnexus.data.prepare import PrepareProgress, prepare
 from linearnexus.data.shards import SPLITS, Prepared, open_prepared
-from linearnexus.data.writer import COUNTS, Settings
+from linearnexus.data.writer import COUNTS, PrepareSettings
 
 ACTIONS = {
     "prepare": "turn text into tokens on the disk, which `train --data FOLDER` reads",
@@ -40,7 +40,7 @@ class PrepareOptions:
     text_field: str = "text"  # the key of JSON lines or the column of Parquet that holds the text
     separator: str | None = None  # what stands between documents in a text file, such as '\n\n' or '<|endoftext|>'
     skip_bad: bool = False  # leave out documents that are no text, in place of stopping at the first
-    shard_tokens: int = Settings.shard_tokens  # tokens in a group of shards
+    shard_tokens: int = PrepareSettings.shard_tokens  # tokens in a group of shards
     workers: int | None = None  # processes; 0: none beside this one; default: one a core
 
 
@@ -79,7 +79,7 @@ def _prepare(arguments: list[str]) -> None:
     options = parse(PrepareOptions, rest, "data prepare SOURCE...", PREPARE)
     if options.output is None:
         raise UserError("--output is missing; write: linearnexus data prepare SOURCE... --output FOLDER")
-    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+    settings = PrepareSettings(**{field.name: getattr(options, field.name) for field in fields(PrepareSettings)})
     if options.workers is not None and options.workers < 0:
         raise UserError(f"workers is {options.workers}; give 0 (none beside this process) or more.")
     with _Bar() as bar:
@@ -112,7 +112,7 @@ class _Bar:
         if self.live:  # else it would print an empty line
             self._bar.stop()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: PrepareProgress) -> None:
         if progress.resumed and not self._told:
             self._told = True
             self._bar.console.print(f"Going on after {progress.resumed:,} tokens.")

@@ -18,12 +18,12 @@ from linearnexus.cli.main import warn
 from linearnexus.cli.parse import changed, parse
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
+from linearnexus.data.registry import check_source
 from linearnexus.models.presets import presets
 from linearnexus.tokenizers import TRAINED, build, check
 from linearnexus.training.config import LENGTHS, TrainConfig, TrainSettings
 from linearnexus.training.recipes import base_config, continued, going_on, with_options
 from linearnexus.training.run_folder import check_trained, find, read_config
-from linearnexus.training.source import check_source
 
 DESCRIPTION = f"""Train a model and save it in a run folder. The first argument is a preset or a recipe's .py file.
 

@@ -1,4 +1,5 @@
-"""Corpora and batches: from `--data SOURCE` to the arrays that a training step takes. NumPy only.
+"""From `--data` to the arrays that a training step takes. NumPy only.
 
-Look first at: `corpora.load_corpus` (a text), `prepare.prepare` (documents to shards), `batches.Batches` (steps).
+Look first at: `registry.open_source` (from --data to a source), `source.DataSource` (what a source gives),
+`batches.Batches` (steps), `corpora.load_corpus` (a text), `prepare.prepare` (documents to shards).
 """

@@ -18,7 +18,7 @@ import numpy as np
 
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.data.order import ROUNDS, Shares, permuted, random
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 
 Order = Literal["epoch", "random"]
 MIXTURE = 2**64 - 1  # counter of the random stream that a mixture's seeds come from
@@ -80,7 +80,7 @@ class Batches(ABC):
 
 @dataclass(frozen=True, eq=False)  # eq: `==` on arrays has no truth value
 class WindowBatches(Batches):
-    """Training batches of windows from ids [n] (any integer array, a memory map too) or `Tokens`.
+    """Training batches of windows from ids [n] (any integer array, a memory map too) or `TokenArray`.
 
     order "epoch": every epoch is a fresh permutation of windows that do not overlap, each seen once. The grid of
     windows starts at a fresh random place, so up to 2T-2 targets at the two ends are left out, different ones in every
@@ -90,7 +90,7 @@ class WindowBatches(Batches):
     Raises `UserError` if the text is shorter than one window, or for a setting out of range.
     """
 
-    ids: np.ndarray | Tokens
+    ids: np.ndarray | TokenArray
     sequence_length: int
     batch_size: int
     seed: int
@@ -121,7 +121,7 @@ class WindowBatches(Batches):
         for turn in np.unique(numbers // unit).tolist():  # a step, or an epoch
             here = numbers // unit == turn
             starts[here] = (self._anywhere if self.order == "random" else self._on_grid)(turn, numbers[here] % unit)
-        return _windows(Tokens.of(self.ids), starts, self.sequence_length)
+        return _windows(TokenArray.of(self.ids), starts, self.sequence_length)
 
     def _anywhere(self, step: int, inside: np.ndarray) -> np.ndarray:
         drawn = random(self.seed, step, self.batch_size)[inside]
@@ -156,7 +156,7 @@ class MixedBatches(Batches):
         return Batch._make(None if field[0] is None else np.concatenate(field)[back] for field in fields)
 
 
-def _windows(tokens: Tokens, starts: np.ndarray, sequence_length: int) -> Batch:
+def _windows(tokens: TokenArray, starts: np.ndarray, sequence_length: int) -> Batch:
     windows = tokens.rows(starts, sequence_length + 1)
     batch = Batch(windows[:, :-1], windows[:, 1:])
     if not tokens.has_documents:
@@ -166,7 +166,7 @@ def _windows(tokens: Tokens, starts: np.ndarray, sequence_length: int) -> Batch:
 
 
 def evaluation_windows(
-    ids: np.ndarray | Tokens, sequence_length: int, batch_size: int, limit: int | None = None
+    ids: np.ndarray | TokenArray, sequence_length: int, batch_size: int, limit: int | None = None
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """(batch, weights float32 [B,T]) over a whole split: every token but the first (of the text, of each document) is a
     target of weight 1 once.
@@ -192,11 +192,11 @@ def evaluation_windows(
     starts = np.arange(count) * total // count * sequence_length
     padding = np.full(-count % batch_size, n)  # a window that starts at n holds no target
     rows = np.concatenate([starts, padding]).reshape(-1, batch_size)
-    tokens = Tokens.of(ids)
+    tokens = TokenArray.of(ids)
     return (_evaluation_batch(tokens, row, sequence_length) for row in rows)
 
 
-def _evaluation_batch(tokens: Tokens, starts: np.ndarray, sequence_length: int) -> tuple[Batch, np.ndarray]:
+def _evaluation_batch(tokens: TokenArray, starts: np.ndarray, sequence_length: int) -> tuple[Batch, np.ndarray]:
     n, length = len(tokens), sequence_length + 1
     windows = np.full((len(starts), length), tokens.read(n - 1, n)[0], np.int32)
     for window, start in zip(windows, starts.tolist(), strict=True):

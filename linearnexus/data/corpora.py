@@ -1,9 +1,8 @@
 """The text to train on: three corpora with names, or the user's own files.
 
-Look first at: `load_corpus` (what a source may be), `CORPORA` (the names), `_read_text` (what counts as text).
+Look first at: `load_corpus` (what a source may be), `CORPORA` (the names), `text.decode` (what counts as text).
 """
 
-import glob
 import hashlib
 import http.client
 import os
@@ -12,16 +11,17 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.errors import UserError
 from linearnexus.core.paths import cache_dir, write_atomic
+from linearnexus.data.download import DOWNLOAD_TIMEOUT
+from linearnexus.data.files import File, could_not_read, exists, find_paths, is_text
+from linearnexus.data.text import read_text
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SHAKESPEARE_BYTES = 1_115_394
-DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
-SUFFIXES = (".txt", ".md")
+BEGINNING = 2**16  # bytes that an early check reads
 
 
 @dataclass(frozen=True)
@@ -44,34 +44,41 @@ def load_corpus(source: str) -> Corpus:
     """
     if source in CORPORA:
         return CORPORA[source]()
-    # os.path, not Path: its tests answer False where those of a Path may raise (a name too long, a locked folder).
-    path = os.path.expanduser(source)
-    name = os.path.basename(os.path.abspath(path))
-    if os.path.isdir(path):
-        files = _text_files(Path(path))
-        if not files:
-            raise UserError(
-                f"The folder '{source}' holds no .txt or .md file; for others give a pattern: '{source}/*.py'."
-            )
-    elif os.path.exists(path):
-        files = [Path(path)]
-    elif any(sign in source for sign in "*?["):
-        name = source
-        files = [Path(found) for found in glob.glob(path, recursive=True) if os.path.isfile(found)]
-        if not files:
-            raise UserError(f"No file matches the pattern '{source}'; check the folder and the ending.")
-    elif "/" in source or "\\" in source or source.endswith(SUFFIXES):
-        raise UserError(
-            f"There is no file or folder '{source}'; give a text file, a folder of .txt or .md files, a pattern such "
-            f"as 'texts/*.txt', or one of: {', '.join(sorted(CORPORA))}."
-        )
-    else:
-        raise unknown("corpus or file", source, CORPORA)
-    files.sort(key=lambda file: file.parts)  # by parts: the same order on every system
-    text = "\n\n".join(map(_read_text, files))
+    files = _find(source)
+    text = "\n\n".join(map(read_text, files))
     if not text.strip():
         raise UserError(f"'{source}' holds no text; give a file that is not empty.")
+    path = os.path.expanduser(source)
+    name = os.path.basename(os.path.abspath(path)) if os.path.exists(path) else source
     return Corpus(name, text, "1 file" if len(files) == 1 else f"{len(files):,} files")
+
+
+def check_corpus(source: str) -> None:
+    """Raises the `UserError` of `load_corpus` where a look at the files shows it: a small source is read whole, of a
+    larger one the beginning of the first file, and nothing of what can be read only once (a pipe)."""
+    if source not in CORPORA:
+        files = _find(source)
+        if any(file.exists() and not file.is_file() for file in files):
+            return
+        if sum(File.at(file, str(file)).size for file in files) <= BEGINNING:
+            load_corpus(source)
+        else:
+            read_text(files[0], BEGINNING)
+
+
+def is_corpus(source: str) -> bool:
+    """Is there a corpus, a file or a folder of this name, or a file that matches this pattern?"""
+    return source in CORPORA or exists(source)
+
+
+def _find(source: str) -> list[Path]:
+    return find_paths(
+        source,
+        is_text,
+        CORPORA,
+        f"The folder '{source}' holds no .txt or .md file; for others give a pattern: '{source}/*.py'.",
+        "a text file, a folder of .txt or .md files, a pattern such as 'texts/*.txt'",
+    )
 
 
 def _stories() -> Corpus:
@@ -94,8 +101,8 @@ def _shakespeare() -> Corpus:
     note = "Shakespeare's plays, the usual small benchmark (tiny Shakespeare)"
     damaged = ""
     if path.exists():
-        if _is_shakespeare(_read(path)):
-            return Corpus("shakespeare", _read_text(path), note)
+        if _is_shakespeare(_bytes(path)):
+            return Corpus("shakespeare", read_text(path), note)
         damaged = f"The cached file '{path}' is damaged. "
         note += f"; the cached file '{path}' was damaged and has been downloaded again"
     data = _download(damaged)
@@ -106,7 +113,7 @@ def _shakespeare() -> Corpus:
         raise UserError(
             f"Could not write '{path}' ({error.strerror}); set LINEARNEXUS_CACHE to a folder that you can write to."
         ) from error
-    return Corpus("shakespeare", _read_text(path), note)
+    return Corpus("shakespeare", read_text(path), note)
 
 
 CORPORA: dict[str, Callable[[], Corpus]] = {
@@ -136,35 +143,8 @@ def _is_shakespeare(data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest() == SHAKESPEARE_SHA256
 
 
-def _text_files(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # in place: the walk then skips the others
-        found += [Path(parent, name) for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-    return found
-
-
-def _read(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _refuse(error)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise UserError(f"Could not read '{error.filename}' ({error.strerror}); check that you may read it.") from error
-
-
-def _read_text(path: Path) -> str:
-    data = _read(path)
-    convert = "convert it to UTF-8 first, for example: iconv -f {} -t UTF-8 '{}' > utf8.txt"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"'{path}' is UTF-16 text; {convert.format('UTF-16', path)}")
-    if (position := data.find(b"\0")) >= 0:
-        raise UserError(f"'{path}' is a binary file (byte {position:,} is 0), not text; give plain text files.")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        found = f"byte {error.start:,} is 0x{data[error.start]:02X}"
-        raise UserError(f"'{path}' is not UTF-8 text ({found}); {convert.format('LATIN1', path)}") from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+        raise could_not_read(path, error) from error

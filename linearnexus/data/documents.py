@@ -6,10 +6,10 @@
 
 each as it is or compressed (.gz, .zst). Text is UTF-8; a byte order mark is dropped and "\\r\\n" becomes "\\n".
 
-The documents come as tasks of about a megabyte: many short documents, or one piece of a long one. Each task says where
-the reader stands after it, so that reading can go on from there.
+The documents come as chunks of about a megabyte: many short documents, or one piece of a long one. Each chunk has
+the position of the reader after it, from which reading can resume.
 
-Look first at: `Task`, `Reader.tasks`, `Reader._cut` (where a long document may be cut).
+Look first at: `TextChunk`, `Reader.chunks`, `Reader._cut` (where a long document may be cut).
 """
 
 import hashlib
@@ -21,18 +21,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.opened import count_lines, opened, skip
-from linearnexus.data.sources import File
+from linearnexus.data.compression import count_lines, opened, skip
+from linearnexus.data.files import File
+from linearnexus.data.text import NotText, clean, encode
 from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER
 
-PIECE = 2**20  # bytes of text in a task
+PIECE = 2**20  # bytes of text in a chunk
 LONGEST = 2**30  # bytes of a document that is read whole: a JSON line, a Parquet row, text between separators
 BOUNDARY = re.compile(AFTER_A_LETTER.pattern.encode())
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a reader stands."""
+class ReadPosition:
+    """Where a reader is, so that reading can resume there."""
 
     file: int = 0
     at: int = 0  # bytes of the file's content, uncompressed, or rows of a Parquet file
@@ -41,24 +42,20 @@ class Place:
 
 
 @dataclass
-class Task:
+class TextChunk:
     """Some whole documents, or (where `document` is their hash) a piece of one."""
 
     texts: list[bytes] = field(default_factory=list)
-    place: Place = field(default_factory=Place)  # after it
+    position: ReadPosition = field(default_factory=ReadPosition)  # after it
     name: str = ""  # the file, for people
     document: int | None = None
     begins: bool = True
     ends: bool = True
     inexact: int = 0  # 1: cut where the tokens may be others than those of the whole
     empty: int = 0  # documents of white space only, left out
-    bad: int = 0  # documents that are no text, left out
+    bad: int = 0  # documents that are not text, left out
     size: int = 0  # bytes of texts
     read: int = 0  # bytes of all files so far, as they are on the disk
-
-
-class NoText(Exception):
-    """What cannot be read as a document, in words."""
 
 
 @dataclass(frozen=True)
@@ -66,37 +63,37 @@ class Reader:
     files: list[File]
     text_field: str = "text"
     separator: bytes | None = None  # of documents in text files
-    skip_bad: bool = False  # leave out what is no text; else it is refused
+    skip_bad: bool = False  # leave out what is not text; else it is refused
     piece: int = PIECE
     # Are the tokens of left + right those of left and those of right?
     fits: Callable[[str, str], bool] = lambda left, right: True
 
-    def tasks(self, place: Place = Place()) -> Iterator[Task]:
-        """All tasks from a place on. Raises UserError, naming the file and the line or byte, for what is no text."""
-        short = Task()
-        for task in self._documents(place):
-            if task.document is None:
-                short.texts += task.texts
-                short.size += task.size
-                short.empty += task.empty
-                short.bad += task.bad
-                short.place, short.read, short.name = task.place, task.read, task.name
+    def chunks(self, position: ReadPosition = ReadPosition()) -> Iterator[TextChunk]:
+        """Chunks from a position on. Raises UserError, naming the file and the line or byte, for what is not text."""
+        short = TextChunk()
+        for chunk in self._documents(position):
+            if chunk.document is None:
+                short.texts += chunk.texts
+                short.size += chunk.size
+                short.empty += chunk.empty
+                short.bad += chunk.bad
+                short.position, short.read, short.name = chunk.position, chunk.read, chunk.name
                 if short.size >= self.piece:
                     yield short
-                    short = Task()
+                    short = TextChunk()
             else:
                 if short.name:
                     yield short
-                    short = Task()
-                yield task
+                    short = TextChunk()
+                yield chunk
         if short.name:
             yield short
 
-    def _documents(self, place: Place) -> Iterator[Task]:
-        before = sum(file.size for file in self.files[: place.file])
-        for number in range(place.file, len(self.files)):
+    def _documents(self, position: ReadPosition) -> Iterator[TextChunk]:
+        before = sum(file.size for file in self.files[: position.file])
+        for number in range(position.file, len(self.files)):
             file = self.files[number]
-            here = place if number == place.file else Place(number)
+            here = position if number == position.file else ReadPosition(number)
             separator = b"\n" if file.kind == "jsonl" else file.separator or self.separator
             if file.kind == "parquet":
                 documents = self._records(file, here, self._rows(file, here.at))
@@ -104,39 +101,43 @@ class Reader:
                 documents = self._whole(file, here)
             else:
                 documents = self._records(file, here, self._split(file, here.at, separator))
-            for task in documents:
-                task.name, task.read = file.name, task.read + before
-                yield task
+            for chunk in documents:
+                chunk.name, chunk.read = file.name, chunk.read + before
+                yield chunk
             before += file.size
 
-    def _records(self, file: File, place: Place, records: Iterator[tuple[Any, int, int]]) -> Iterator[Task]:
-        """Documents that come whole: (text, bytes of it, or the error that it gave; the place after it; bytes of the
+    def _records(
+        self, file: File, position: ReadPosition, records: Iterator[tuple[Any, int, int]]
+    ) -> Iterator[TextChunk]:
+        """Documents that come whole: (text, bytes of it, or the error that it gave; the position after it; bytes of the
         file read)."""
-        at, known = place.at, place.pieces
+        at, known = position.at, position.pieces
         for record, after, read in records:
-            end = Place(place.file, after)
+            end = ReadPosition(position.file, after)
             try:
-                data = _checked(record)
-            except NoText as error:
+                data = _data(record)
+            except NotText as error:
                 self._refuse(file, at, after, error)
-                yield Task([], end, bad=1, read=read)
+                yield TextChunk([], end, bad=1, read=read)
             else:
                 if not data.strip():
-                    yield Task([], end, empty=1, read=read)
+                    yield TextChunk([], end, empty=1, read=read)
                 elif len(data) <= 2 * self.piece:
-                    yield Task([data], end, size=len(data), read=read)
+                    yield TextChunk([data], end, size=len(data), read=read)
                 else:
                     key = hash_of(data)
                     for number, (piece, _, last, exact) in enumerate(self._pieces(io.BytesIO(data)), 1):
                         if number > known:
-                            here = end if last else Place(place.file, at, number, key)
-                            yield Task([piece], here, "", key, number == 1, last, not exact, size=len(piece), read=read)
+                            here = end if last else ReadPosition(position.file, at, number, key)
+                            yield TextChunk(
+                                [piece], here, "", key, number == 1, last, not exact, size=len(piece), read=read
+                            )
             at, known = after, 0
 
-    def _whole(self, file: File, place: Place) -> Iterator[Task]:
+    def _whole(self, file: File, position: ReadPosition) -> Iterator[TextChunk]:
         """A text file as one document; a long one is read twice, the first time for its hash."""
-        key, end = place.document, Place(place.file + 1)
-        if place.at == 0:
+        key, end = position.document, ReadPosition(position.file + 1)
+        if position.at == 0:
             digest, size, count = hashlib.blake2b(digest_size=8), 0, 0
             data = b""
             try:
@@ -144,30 +145,30 @@ class Reader:
                     for data, *_ in self._pieces(stream):
                         digest.update(data)
                         size, count = size + len(data.strip()), count + 1
-            except NoText as error:
+            except NotText as error:
                 self._refuse(file, None, 0, error)
-                yield Task([], end, bad=1, read=file.size)
+                yield TextChunk([], end, bad=1, read=file.size)
                 return
             if not size or count == 1:
-                yield Task([data] if size else [], end, empty=not size, size=len(data), read=file.size)
+                yield TextChunk([data] if size else [], end, empty=not size, size=len(data), read=file.size)
                 return
             key = _number(digest)
         with opened(file) as (stream, raw):
-            start = place.at
+            start = position.at
             for data, at, last, exact in self._pieces(stream, start):
-                here = end if last else Place(place.file, at, 0, key)
-                yield Task([data], here, "", key, start == 0, last, not exact, size=len(data), read=raw.tell())
+                here = end if last else ReadPosition(position.file, at, 0, key)
+                yield TextChunk([data], here, "", key, start == 0, last, not exact, size=len(data), read=raw.tell())
                 start = at
 
     def _pieces(self, stream: io.BufferedIOBase, at: int = 0) -> Iterator[tuple[bytes, int, bool, bool]]:
-        """UTF-8 text from byte `at` on in pieces: (text, the place after it, is it the last, is the cut exact?)."""
+        """UTF-8 text from byte `at` on in pieces: (text, the position after it, is it the last, is the cut exact?)."""
         skip(stream, at)
         buffer = b""
         while True:
             buffer += stream.read(2 * self.piece - len(buffer))
             last = len(buffer) < 2 * self.piece
             cut, exact = (len(buffer), True) if last else self._cut(buffer)
-            yield _checked(buffer[:cut], at), at + cut, last, exact
+            yield clean(buffer[:cut], at), at + cut, last, exact
             if last:
                 return
             at, buffer = at + cut, buffer[cut:]
@@ -187,7 +188,7 @@ class Reader:
         while buffer[end] & 0xC0 == 0x80 or buffer[end - 1 : end + 1] == b"\r\n":  # inside a character, or a line's end
             end -= 1
             if not end:
-                raise NoText(f"byte {self.piece:,} is 0x{buffer[self.piece]:02X}")
+                raise NotText(f"byte {self.piece:,} is 0x{buffer[self.piece]:02X}", "LATIN1")
         return end, self._exact(buffer, end)
 
     def _exact(self, buffer: bytes, cut: int) -> bool:
@@ -223,17 +224,17 @@ class Reader:
         try:
             record = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
         except UnicodeDecodeError as error:
-            return NoText(f"it is not UTF-8: byte {error.start:,} of the line is 0x{line[error.start]:02X}")
+            return NotText(f"byte {error.start:,} of the line is 0x{line[error.start]:02X}", "LATIN1")
         except (ValueError, RecursionError) as error:
-            return NoText(f"it is not JSON: {error}")
+            return NotText(f"it is not JSON: {error}")
         return self._field(record if isinstance(record, dict) else None, record)
 
     def _field(self, record: dict[str, Any] | None, seen: Any) -> Any:
         if record is None:
-            return NoText(f"it is not an object such as {{{json.dumps(self.text_field)}: ...}} but {str(seen)[:40]!r}")
+            return NotText(f"it is not an object such as {{{json.dumps(self.text_field)}: ...}} but {str(seen)[:40]!r}")
         if not isinstance(text := record.get(self.text_field), str):
             names = ", ".join(name for name, value in record.items() if isinstance(value, str)) or "none"
-            return NoText(
+            return NotText(
                 f"it has no text under '{self.text_field}'; fields that are text: {names}; choose one with --text-field"
             )
         return text
@@ -267,7 +268,7 @@ class Reader:
         except ArrowException as error:
             raise UserError(f"'{file.name}' cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
 
-    def _refuse(self, file: File, at: int | None, after: int, error: NoText) -> None:
+    def _refuse(self, file: File, at: int | None, after: int, error: NotText) -> None:
         if self.skip_bad:
             return
         where = ""
@@ -278,11 +279,8 @@ class Reader:
                 where = f" in line {1 + count_lines(stream, after - 1):,}"
         elif at is not None:
             where = f" in the document at byte {at:,}"
-        correct = "convert it (iconv -f LATIN1 -t UTF-8)" if "UTF" in str(error) else "correct it"
-        raise UserError(
-            f"'{file.name}' is no text{where} ({str(error).rstrip('.')}); {correct}, or leave such documents out with "
-            "--skip-bad True."
-        )
+        skip_it = "leave such documents out with --skip-bad True, or "
+        raise error.refusal(file.name, where, or_else=skip_it, otherwise="correct it.")
 
 
 def hash_of(data: bytes) -> int:
@@ -294,26 +292,12 @@ def _number(digest: "hashlib.blake2b") -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _checked(text: Any, at: int = 0) -> bytes:
-    """A text, or bytes from byte `at` of a file on, as UTF-8 with plain line ends. Raises NoText."""
-    if isinstance(text, NoText):
-        raise text
-    if isinstance(text, str):
-        try:
-            data = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise NoText(f"U+{ord(text[error.start]):04X} is half a character") from None
-    elif isinstance(text, bytes):
-        data = text
-        if at == 0 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise NoText("it is UTF-16")
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise NoText(f"byte {at + error.start:,} is 0x{data[error.start]:02X}, which is not UTF-8") from None
-        data = data.removeprefix(b"\xef\xbb\xbf") if at == 0 else data
-    else:
-        raise NoText("there is none" if text is None else f"a {type(text).__name__} is none")
-    if (zero := data.find(b"\0")) >= 0:
-        raise NoText(f"byte {at + zero:,} is 0, as in binary data")
-    return data.replace(b"\r\n", b"\n") if b"\r" in data else data
+def _data(record: Any) -> bytes:
+    """A record as UTF-8 with plain line ends. Raises NotText."""
+    if isinstance(record, NotText):
+        raise record
+    if isinstance(record, str):
+        return encode(record)
+    if isinstance(record, bytes):
+        return clean(record)
+    raise NotText("there is none" if record is None else f"a {type(record).__name__} is none")

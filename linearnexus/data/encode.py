@@ -1,16 +1,15 @@
-"""A task of text to tokens and hashes: what the worker processes of `data prepare` do.
+"""A chunk of text to tokens and hashes: what the worker processes of `data prepare` do.
 
 Look first at: `encode`, `words_hash`.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from linearnexus.data.documents import Task, hash_of
-from linearnexus.tokenizers.tokenizer import Tokenizer
+from linearnexus.data.documents import TextChunk, hash_of
+from linearnexus.tokenizers.tokenizer import Tokenizer, id_dtype
 
 NOT_WORDS = re.compile(r"[\W_]+")
 PUNCTUATION = bytes(byte for byte in range(128) if not chr(byte).isalnum())
@@ -24,24 +23,25 @@ class Encoded:
     hashes: np.ndarray  # uint64 [texts, 2]: of the text, and of its words (0: not compared)
 
 
-def encode(task: Task, tokenizer: Tokenizer) -> Encoded:
-    """The tokens of a task's texts, an end token after each document where the tokenizer has one."""
-    end = tokenizer.end_token
-    parts, lengths = [], []
-    for data in task.texts:
+def encode(chunk: TextChunk, tokenizer: Tokenizer) -> Encoded:
+    """The tokens of a chunk's texts, an end token after each document where the tokenizer has one."""
+    end, dtype = tokenizer.end_token, id_dtype(tokenizer.vocab_size)
+    parts, lengths = [np.empty(0, dtype)], []
+    for data in chunk.texts:
         ids = tokenizer.encode_array(data.decode("utf-8"))
         parts.append(ids)
         lengths.append(len(ids))
-        if end is not None and task.ends:
-            parts.append(np.array([end]))
+        if end is not None and chunk.ends:
+            parts.append(np.array([end], dtype))
             lengths[-1] += 1
-    if task.document is None:
-        hashes = [(hash_of(data), words_hash(data)) for data in task.texts]
+    if chunk.document is None:
+        hashes = [(hash_of(data), words_hash(data)) for data in chunk.texts]
     else:
-        hashes = [(task.document, 0)]  # the words of a document in pieces are not compared
-    tokens = np.concatenate(parts).astype(token_dtype(tokenizer)) if parts else np.empty(0, token_dtype(tokenizer))
-    sizes = np.array([len(data) for data in task.texts], np.int64)
-    return Encoded(tokens, np.array(lengths, np.int64), sizes, np.array(hashes, np.uint64).reshape(-1, 2))
+        hashes = [(chunk.document, 0)]  # the words of a document in pieces are not compared
+    sizes = np.array([len(data) for data in chunk.texts], np.int64)
+    return Encoded(
+        np.concatenate(parts), np.array(lengths, np.int64), sizes, np.array(hashes, np.uint64).reshape(-1, 2)
+    )
 
 
 def words_hash(data: bytes) -> int:
@@ -51,7 +51,3 @@ def words_hash(data: bytes) -> int:
     else:
         words = NOT_WORDS.sub("", data.decode("utf-8").casefold()).encode("utf-8")
     return hash_of(words) if words else 0
-
-
-def token_dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
-    return np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)

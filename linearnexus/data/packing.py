@@ -18,7 +18,7 @@ import numpy as np
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, Batches, check_sizes
 from linearnexus.data.order import ROUNDS, permuted, random
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 
 BLOCK = 16_384  # documents
 DOCUMENTS = 2**63  # counter of the random stream that orders them; an epoch's is its number
@@ -70,7 +70,7 @@ def best_fit(lengths: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray, in
 
 
 @dataclass(frozen=True)
-class Block:
+class PackedBlock:
     """The pieces of one block, sorted by row."""
 
     row: np.ndarray
@@ -88,7 +88,7 @@ class PackedBatches(Batches):
     Raises `UserError` where the tokens have no documents.
     """
 
-    ids: Tokens
+    ids: TokenArray
     sequence_length: int
     batch_size: int
     seed: int
@@ -132,7 +132,7 @@ class PackedBatches(Batches):
         return np.array([self._pack(number).rows for number in range(-(-self.ids.documents // BLOCK))], np.int64)
 
     @cached_property
-    def _block(self) -> Callable[[int], Block]:
+    def _block(self) -> Callable[[int], PackedBlock]:
         return lru_cache(maxsize=8)(self._pack)
 
     @cached_property
@@ -154,7 +154,7 @@ class PackedBatches(Batches):
         blocks = permuted(np.arange(len(self._counts)), len(self._counts), keys)
         return blocks, np.cumsum(self._counts[blocks])
 
-    def _pack(self, number: int) -> Block:
+    def _pack(self, number: int) -> PackedBlock:
         T, count = self.sequence_length, self.ids.documents
         places = np.arange(number * BLOCK, min(count, (number + 1) * BLOCK))
         documents = permuted(places, count, random(self.seed, DOCUMENTS, ROUNDS))
@@ -166,4 +166,4 @@ class PackedBatches(Batches):
         length = np.minimum(np.repeat(end, windows) - start, T + 1)
         row, place, rows = best_fit(length, T + 1)
         order = np.lexsort((place, row))
-        return Block(row[order], place[order], start[order], length[order], rows)
+        return PackedBlock(row[order], place[order], start[order], length[order], rows)

@@ -1,9 +1,9 @@
 """`data prepare`: documents to token shards, on all cores, in bounded memory, killed at any moment and gone on with.
 
-    reader (this process)  ->  tasks of a megabyte  ->  worker processes: tokens, hashes
+    reader (this process)  ->  chunks of a megabyte  ->  worker processes: tokens, hashes
                            ->  this process, in order: duplicates, splits, groups of shards on the disk
 
-A group is written whole or not at all, together with the place where the reader stands after it. Whether a document
+A group is written whole or not at all, together with the position of the reader after it. Whether a document
 trains or validates is decided by the hash of its text, so that copies of it fall on the same side. Duplicates are found
 by 64-bit hashes: of the text, and of its words alone (letters and digits, case folded); two sets of 8 bytes a document
 each, twice that while they are merged.
@@ -29,8 +29,10 @@ from typing import Any
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
-from linearnexus.data.documents import PIECE, Reader, Task
+from linearnexus.data.documents import PIECE, Reader, TextChunk
 from linearnexus.data.encode import Encoded, encode
+from linearnexus.data.files import File
+from linearnexus.data.inputs import find_files
 from linearnexus.data.shards import (
     MANIFEST,
     RECIPE,
@@ -41,19 +43,18 @@ from linearnexus.data.shards import (
     open_prepared,
     sha256,
 )
-from linearnexus.data.sources import File, find_files
-from linearnexus.data.writer import COUNTS, Settings, Writer
+from linearnexus.data.writer import COUNTS, PrepareSettings, Writer
 from linearnexus.tokenizers import TRAINED, build, check, load, save
 from linearnexus.tokenizers.char import CharTokenizer
 from linearnexus.tokenizers.tokenizer import Tokenizer
 
 SAMPLE = 2**24  # bytes of text that a tokenizer is trained on
 IN_THIS_PROCESS = 2**22  # bytes of files: for less, starting workers takes longer than they save
-DEFAULT = Settings()
+DEFAULT = PrepareSettings()
 
 
 @dataclass
-class Progress:
+class PrepareProgress:
     """How far it has come."""
 
     read: int = 0  # bytes of the files
@@ -66,9 +67,9 @@ class Progress:
 def prepare(
     sources: list[str],
     folder: Path,
-    settings: Settings = DEFAULT,
+    settings: PrepareSettings = DEFAULT,
     workers: int | None = None,
-    tell: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[PrepareProgress], None] = lambda progress: None,
 ) -> Prepared:
     """Makes a prepared folder, or goes on with one that a kill left unfinished, and opens it. `workers`: processes; 0:
     this one only; None: one a core.
@@ -95,13 +96,13 @@ def prepare(
             small = sum(file.size for file in files) < IN_THIS_PROCESS
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             count = (0 if small else cores) if workers is None else workers
-            progress = Progress(total=sum(file.size for file in files), resumed=writer.tokens)
-            encoded_tasks = _encoded(reader.tasks(writer.place), tokenizer, folder / TOKENIZER, count)
-            with contextlib.closing(writer), contextlib.closing(encoded_tasks) as results:
-                for task, encoded in results:
-                    writer.add(task, encoded)
-                    progress.read, progress.documents, progress.tokens = task.read, writer.documents, writer.tokens
-                    tell(progress)
+            progress = PrepareProgress(total=sum(file.size for file in files), resumed=writer.tokens)
+            encoded_chunks = _encoded(reader.chunks(writer.position), tokenizer, folder / TOKENIZER, count)
+            with contextlib.closing(writer), contextlib.closing(encoded_chunks) as results:
+                for chunk, encoded in results:
+                    writer.add(chunk, encoded)
+                    progress.read, progress.documents, progress.tokens = chunk.read, writer.documents, writer.tokens
+                    on_progress(progress)
                 writer.finish()
             _write_manifest(folder, writer, tokenizer, files, settings)
     except UserError:
@@ -135,32 +136,32 @@ def _start_worker(path: str) -> None:
     _own["tokenizer"] = load(path)
 
 
-def _work(task: Task) -> Encoded:
-    return encode(task, _own["tokenizer"])
+def _work(chunk: TextChunk) -> Encoded:
+    return encode(chunk, _own["tokenizer"])
 
 
 def _encoded(
-    tasks: Iterator[Task], tokenizer: Tokenizer, path: Path, workers: int
-) -> Generator[tuple[Task, Encoded], None, None]:
-    """(task, what came of it), in order, a few tasks under way at a time. path: the tokenizer's file."""
+    chunks: Iterator[TextChunk], tokenizer: Tokenizer, path: Path, workers: int
+) -> Generator[tuple[TextChunk, Encoded], None, None]:
+    """(chunk, what came of it), in order, a few chunks under way at a time. path: the tokenizer's file."""
     if workers == 0:
-        for task in tasks:
-            with _named(task):
-                encoded = encode(task, tokenizer)
-            yield task, encoded
+        for chunk in chunks:
+            with _named(chunk):
+                encoded = encode(chunk, tokenizer)
+            yield chunk, encoded
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of threads, JAX's above all
     pool = ProcessPoolExecutor(workers, context, _start_worker, (str(path),))
     try:
-        waiting = deque((task, pool.submit(_work, task)) for task in islice(tasks, 2 * workers))
+        waiting = deque((chunk, pool.submit(_work, chunk)) for chunk in islice(chunks, 2 * workers))
         while waiting:
-            task, future = waiting.popleft()
-            with _named(task):
+            chunk, future = waiting.popleft()
+            with _named(chunk):
                 encoded = future.result()
             del future
-            task.texts = []  # nobody needs them any more
-            waiting.extend((task, pool.submit(_work, task)) for task in islice(tasks, 1))
-            yield task, encoded
+            chunk.texts = []  # nobody needs them any more
+            waiting.extend((chunk, pool.submit(_work, chunk)) for chunk in islice(chunks, 1))
+            yield chunk, encoded
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process ended unexpectedly (for want of memory, perhaps); run the same command again, with a "
@@ -171,17 +172,19 @@ def _encoded(
 
 
 @contextlib.contextmanager
-def _named(task: Task) -> Iterator[None]:
+def _named(chunk: TextChunk) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"'{task.name}': {error}") from error
+        raise UserError(f"'{chunk.name}': {error}") from error
 
 
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
-def _write_manifest(folder: Path, writer: Writer, tokenizer: Tokenizer, files: list[File], settings: Settings) -> None:
+def _write_manifest(
+    folder: Path, writer: Writer, tokenizer: Tokenizer, files: list[File], settings: PrepareSettings
+) -> None:
     groups = writer.groups
     sums = {
         split: {name: sum(group[split][name] for group in groups) for name in ("documents", "tokens", "bytes")}
@@ -241,21 +244,21 @@ def _tokenizer(name: str, reader: Reader, folder: Path) -> Tokenizer:
     if not path.exists():
         if name == "char":  # every character of all documents
             characters: set[str] = set()
-            for task in reader.tasks():
-                characters.update(*(data.decode("utf-8") for data in task.texts))
+            for chunk in reader.chunks():
+                characters.update(*(data.decode("utf-8") for data in chunk.texts))
             tokenizer: Tokenizer = CharTokenizer("".join(sorted(characters)))
         else:
-            tokenizer = build(name, _sample(reader.tasks()) if check(name)[0] in TRAINED else "")
+            tokenizer = build(name, _sample(reader.chunks()) if check(name)[0] in TRAINED else "")
         save(tokenizer, path)
     return load(path)
 
 
-def _sample(tasks: Iterable[Task]) -> str:
+def _sample(chunks: Iterable[TextChunk]) -> str:
     """The first megabytes of text."""
     found, size = [], 0
-    for task in tasks:
-        found += task.texts
-        size += task.size
+    for chunk in chunks:
+        found += chunk.texts
+        size += chunk.size
         if size >= SAMPLE:
             break
     return b"\n\n".join(found).decode("utf-8")

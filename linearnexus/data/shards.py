@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.token_array import TokenArray
 from linearnexus.tokenizers import load
 from linearnexus.tokenizers.tokenizer import Tokenizer
 
@@ -40,7 +40,7 @@ class Prepared:
     sha256: str  # of the manifest, and so of all
     tokenizer: Tokenizer
 
-    def tokens(self, split: str) -> Tokens:
+    def tokens(self, split: str) -> TokenArray:
         """The tokens of "train" or "validation"."""
         groups = self.manifest["groups"]
 
@@ -53,7 +53,7 @@ class Prepared:
                 raise UserError(f"{_wrong(path, 'cannot be read')}") from error
 
         counts = [group[split] for group in groups]
-        return Tokens(
+        return TokenArray(
             [count["tokens"] for count in counts],
             lambda number: array(number, "tokens"),
             [count["documents"] for count in counts],

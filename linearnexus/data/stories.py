@@ -38,7 +38,7 @@ class Choice(tuple):
     """`[a|b|c]`: one of the alternatives, all equally likely."""
 
 
-class Words(tuple):
+class WordList(tuple):
     """A list of words or phrases, of which none comes twice in a story."""
 
 
@@ -49,17 +49,17 @@ class Field(NamedTuple):
     capital: bool
 
 
-Piece = str | Sequence | Choice | Words | Field
+Piece = str | Sequence | Choice | WordList | Field
 
 
-def parse(template: str, several: type[Choice] | type[Words] = Choice) -> Piece:
+def parse(template: str, several: type[Choice] | type[WordList] = Choice) -> Piece:
     """Turns a template into pieces; alternatives at the top level ("a | b | c") become a `several`."""
     tokens = re.findall(r"\{[^{}]+\}|[\[\]|]|[^\[\]|{}]+", template)
     if "".join(tokens) != template:
         raise ValueError(f"a lone brace in {template!r}")
     position = 0
 
-    def alternatives(several: type[Choice] | type[Words]) -> Piece:
+    def alternatives(several: type[Choice] | type[WordList]) -> Piece:
         nonlocal position
         found: list[list[Piece]] = []
         pieces: list[Piece] = []
@@ -86,7 +86,7 @@ def parse(template: str, several: type[Choice] | type[Words] = Choice) -> Piece:
 
 def parse_list(text: str) -> Piece:
     """Parses "red | blue | green", which may run over several lines, to a list of words."""
-    return parse(re.sub(r" *\| *", "|", " ".join(text.split())), Words)
+    return parse(re.sub(r" *\| *", "|", " ".join(text.split())), WordList)
 
 
 def lines_of(text: str) -> list[str]:
@@ -145,14 +145,14 @@ class Story(dict[str, Piece]):
                 waiting.extend(reversed(piece))
             elif isinstance(piece, Choice):
                 waiting.append(piece[int(self.draw() * len(piece))])
-            elif isinstance(piece, Words):
+            elif isinstance(piece, WordList):
                 waiting.append(self.pick(piece))
             else:
                 waiting.append(self[piece.name])
                 capital = capital or piece.capital
         return "".join(said)
 
-    def pick(self, words: Words) -> Piece:
+    def pick(self, words: WordList) -> Piece:
         """A word not yet said in this story. The first ones of a long list are common, the last ones rare."""
         u = self.draw()
         index = int((u * u if len(words) > 20 else u) * len(words))  # squaring favors the small indices

@@ -13,7 +13,6 @@ Look first at: `Task`, `Recall`, `open_task`.
 """
 
 import dataclasses
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from itertools import permutations
 import numpy as np
 
 from linearnexus.core.config import make
-from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, Batches
 from linearnexus.data.order import random
 
@@ -250,12 +249,10 @@ TASKS: dict[str, type[Task]] = {
 
 
 def open_task(text: str) -> Task | None:
-    """The task that `NAME:OPTION=VALUE,...` stands for; None for what is no task's name. Raises UserError for a
-    misspelt task or option, or sizes that do not fit."""
+    """The task that `NAME:OPTION=VALUE,...` stands for; None where no task has that name. Raises UserError for a
+    misspelt option, or sizes that do not fit."""
     name, _, options = text.partition(":")
     if name not in TASKS:
-        if re.match(r"\w+=", options):
-            raise unknown("task", name, TASKS)
         return None
     values = {}
     for option in filter(None, options.split(",")):

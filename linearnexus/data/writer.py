@@ -6,7 +6,6 @@ Look first at: `Writer.add`, `Seen`.
 import hashlib
 import io
 import json
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -16,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
-from linearnexus.core.paths import sync, write_atomic
-from linearnexus.data.documents import Place, Task
-from linearnexus.data.encode import Encoded, token_dtype
+from linearnexus.core.paths import atomic_folder
+from linearnexus.data.documents import ReadPosition, TextChunk
+from linearnexus.data.encode import Encoded
 from linearnexus.data.shards import SPLITS
-from linearnexus.tokenizers.tokenizer import Tokenizer
+from linearnexus.tokenizers.tokenizer import Tokenizer, id_dtype
 
 SHARD_TOKENS = 2**24
 COUNTS = ("exact_duplicates", "near_duplicates", "dropped", "empty", "bad", "inexact_cuts")
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What decides the bytes of a prepared folder, beside the sources."""
 
     tokenizer: str = "byte"
@@ -87,18 +86,18 @@ class Writer:
     """Fills groups; a thread writes one while the next is filled. All that it must remember of earlier ones is in their
     group.json and hashes."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, settings: Settings) -> None:
-        self.folder, self.settings, self.dtype = folder, settings, token_dtype(tokenizer)
+    def __init__(self, folder: Path, tokenizer: Tokenizer, settings: PrepareSettings) -> None:
+        self.folder, self.settings, self.dtype = folder, settings, id_dtype(tokenizer.vocab_size)
         self.groups: list[dict[str, Any]] = []
         self.texts, self.words = Seen(), Seen()
-        self.place, self.dropping = Place(), False  # dropping: the long document that the reader is in
+        self.position, self.dropping = ReadPosition(), False  # dropping: the long document that the reader is in
         while (path := folder / f"{len(self.groups):05d}" / "group.json").exists():
             group = json.loads(path.read_text())
             for split in SPLITS:
                 hashes = np.load(path.parent / f"{split}_hashes.npy", allow_pickle=False)
                 self.texts.add(hashes[:, 0])
                 self.words.add(hashes[hashes[:, 1] != 0, 1])
-            self.place, self.dropping = Place(**group.pop("place")), group.pop("dropping")
+            self.position, self.dropping = ReadPosition(**group.pop("place")), group.pop("dropping")
             self.groups.append(group)
         self.tokens = sum(group[split]["tokens"] for group in self.groups for split in SPLITS)
         self.documents = sum(group[split]["documents"] for group in self.groups for split in SPLITS)
@@ -107,31 +106,31 @@ class Writer:
         self._writing: Future[None] | None = None
         self._new_group()
 
-    def add(self, task: Task, encoded: Encoded) -> None:
-        """The next task. A group that has its tokens is written."""
+    def add(self, chunk: TextChunk, encoded: Encoded) -> None:
+        """The next chunk. A group that has its tokens is written."""
         texts, words = encoded.hashes[:, 0], encoded.hashes[:, 1]
-        begins = np.full(len(texts), task.begins)
+        begins = np.full(len(texts), chunk.begins)
         repeated = np.zeros(len(texts), bool)
-        if task.begins:
+        if chunk.begins:
             repeated = self.texts.add(texts)
             near = np.zeros(len(texts), bool)
             near[words != 0] = self.words.add(words[words != 0])
             self.counts["near_duplicates"] += int((near & ~repeated).sum())
             self.counts["exact_duplicates"] += int(repeated.sum())
         drop = repeated & self.settings.drop_duplicates
-        if task.document is not None:
-            self.dropping = bool(drop[0]) if task.begins else self.dropping
+        if chunk.document is not None:
+            self.dropping = bool(drop[0]) if chunk.begins else self.dropping
             drop = np.array([self.dropping])
         self.counts["dropped"] += int((drop & begins).sum())
-        self.counts["empty"] += task.empty
-        self.counts["bad"] += task.bad
-        self.counts["inexact_cuts"] += task.inexact
+        self.counts["empty"] += chunk.empty
+        self.counts["bad"] += chunk.bad
+        self.counts["inexact_cuts"] += chunk.inexact
         # the top 53 bits as a number from 0 to 1
         held_out = (texts >> np.uint64(11)).astype(float) / 2**53 < self.settings.validation_fraction
         for split, here in (("train", ~held_out & ~drop), ("validation", held_out & ~drop)):
             if here.any():
                 self._take(self.splits[split], here, encoded, begins)
-        self.place, self.changed = task.place, True
+        self.position, self.changed = chunk.position, True
         if sum(split.tokens for split in self.splits.values()) >= self.settings.shard_tokens:
             self._write_group()
 
@@ -153,7 +152,7 @@ class Writer:
         )
 
     def _take(self, split: _Split, here: np.ndarray, encoded: Encoded, begins: np.ndarray) -> None:
-        """The texts `here` of a task to a split."""
+        """The texts `here` of a chunk to a split."""
         lengths = encoded.lengths[here]
         tokens = encoded.tokens if here.all() else encoded.tokens[np.repeat(here, encoded.lengths)]
         starts = split.tokens + np.cumsum(lengths) - lengths
@@ -178,7 +177,7 @@ class Writer:
             for name, split in self.splits.items()
         }
         group = {"folder": f"{self._started:05d}", **counts, **self.counts}
-        state = {"place": asdict(self.place), "dropping": self.dropping}
+        state = {"place": asdict(self.position), "dropping": self.dropping}
         self._writing = self._pool.submit(self._to_disk, group, state, self.splits)
         self._started += 1
         self._new_group()
@@ -192,9 +191,7 @@ class Writer:
         self._pool.shutdown()
 
     def _to_disk(self, group: dict[str, Any], state: dict[str, Any], splits: dict[str, _Split]) -> None:
-        temporary = self.folder / f".{group['folder']}.tmp"
-        temporary.mkdir()
-        try:
+        with atomic_folder(self.folder / group["folder"]) as temporary:
             files = {}
             for name, split in splits.items():
                 arrays = (
@@ -206,12 +203,7 @@ class Writer:
                     file = f"{name}_{array}.npy"
                     files[f"{group['folder']}/{file}"] = _write_array(temporary / file, parts, empty)
             group["files"] = files
-            write_atomic(temporary / "group.json", json.dumps(group | state, indent=1) + "\n")
-            sync(temporary)
-            temporary.rename(self.folder / group["folder"])
-            sync(self.folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            (temporary / "group.json").write_text(json.dumps(group | state, indent=1) + "\n")
         self.groups.append(group)
 
 
@@ -226,6 +218,4 @@ def _write_array(path: Path, parts: list[np.ndarray], empty: np.ndarray) -> dict
         for data in (header.getvalue(), *(part.tobytes() for part in parts)):
             file.write(data)
             digest.update(data)
-        file.flush()
-        os.fsync(file.fileno())
         return {"bytes": file.tell(), "sha256": digest.hexdigest()}

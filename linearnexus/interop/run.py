@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from glob import escape
 from pathlib import Path
 from warnings import warn
 
 from linearnexus.core.errors import UserError
-from linearnexus.core.paths import sync
+from linearnexus.core.paths import atomic_folder
 from linearnexus.core.tensor_file import write
 from linearnexus.interop.checkpoint import Checkpoint, empty
 from linearnexus.interop.families import expressed
@@ -108,16 +109,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     where `path` exists or cannot be written."""
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten; give a new folder.")
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        sync(temporary)
-        temporary.rename(path)
-        sync(path.parent)
+        for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):  # by a kill
+            shutil.rmtree(left, ignore_errors=True)
+        with atomic_folder(path) as folder:
+            yield folder
     except OSError as error:
         raise UserError(f"{path} could not be written ({error.strerror}); make room, or give another place.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

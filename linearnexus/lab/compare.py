@@ -21,6 +21,7 @@ from typing import Any
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
+from linearnexus.data.registry import open_source
 from linearnexus.data.tasks import Task, open_task
 from linearnexus.lab import lengths
 from linearnexus.lab.models import frame, models
@@ -32,7 +33,6 @@ from linearnexus.training import checkpoint, loop, run_folder
 from linearnexus.training.config import LEARNING_RATES, TrainConfig
 from linearnexus.training.recipes import with_options
 from linearnexus.training.report import read_metrics
-from linearnexus.training.source import open_source
 
 RESULT = "result.json"
 

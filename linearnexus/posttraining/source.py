@@ -14,14 +14,14 @@ import numpy as np
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, Batches
 from linearnexus.data.packing import PackedBatches
-from linearnexus.data.tokens import Tokens
+from linearnexus.data.settings import DataSettings
+from linearnexus.data.source import DataSource, EvaluationPart
+from linearnexus.data.token_array import TokenArray
 from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.conversations import Conversation, read
 from linearnexus.posttraining.templates import Message, Template, encode, encode_conversation, stop_text, template_of
 from linearnexus.tokenizers import load
 from linearnexus.tokenizers.tokenizer import Tokenizer
-from linearnexus.training.config import TrainConfig
-from linearnexus.training.source import Evaluation, Source
 
 NAMED = 8  # lines of examples that are named; of more, the number is told
 
@@ -41,12 +41,12 @@ class Examples:
         return cls(ids.astype(np.int32), np.cumsum(lengths) - lengths, answers.astype(np.float32))
 
     def packed(self, length: int, batch_size: int, seed: int) -> PackedBatches:
-        tokens = Tokens([len(self.ids)], lambda _: self.ids, [len(self.starts)], lambda _: self.starts)
+        tokens = TokenArray([len(self.ids)], lambda _: self.ids, [len(self.starts)], lambda _: self.starts)
         return PackedBatches(tokens, length, batch_size, seed, self.answers)
 
 
 @dataclass(frozen=True)
-class ConversationSource(Source):
+class ConversationSource(DataSource):
     tokenizer: Tokenizer
     info: dict[str, Any]
     train: Examples
@@ -70,13 +70,13 @@ class ConversationSource(Source):
     def first_token(self) -> int:
         return int(self.train.ids[0])
 
-    def batches(self, config: TrainConfig) -> Batches:
-        return self.train.packed(config.sequence_length, config.batch_size, config.seed)
+    def batches(self, settings: DataSettings) -> Batches:
+        return self.train.packed(settings.sequence_length, settings.batch_size, settings.seed)
 
-    def evaluation(self, config: TrainConfig) -> list[Evaluation]:
-        packed = self.validation.packed(config.sequence_length, config.batch_size, 0)
+    def evaluation(self, settings: DataSettings) -> list[EvaluationPart]:
+        packed = self.validation.packed(settings.sequence_length, settings.batch_size, 0)
         count = -(-packed.rows_per_epoch // packed.batch_size)
-        return [Evaluation(1.0, _once(packed, min(count, config.eval_batches or count)))]
+        return [EvaluationPart(1.0, _once(packed, min(count, settings.eval_batches or count)))]
 
     def prompt(self, text: str) -> list[int]:
         """The question of a sample, in the template; a new line stands for the first held-out one."""

@@ -55,7 +55,7 @@ class Tokenizer(Protocol):
         """The ids of a text. Raises `UserError` for a character that has no id."""
 
     def encode_array(self, text: str) -> np.ndarray:
-        """The same ids as an array [T], uint16 (int32 if vocab_size is over 65,536); for megabytes of text."""
+        """The same ids as an array [T], uint16 (uint32 if vocab_size is over 65,536); for megabytes of text."""
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of the ids. Raises `UserError` for an id out of range."""
@@ -68,8 +68,8 @@ class Tokenizer(Protocol):
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
-    """The array type of `encode_array`."""
-    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
+    """The array type of ids: of `encode_array`, and of the tokens of prepared data."""
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def joined(arrays: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:

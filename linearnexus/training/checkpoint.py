@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.module import roles
-from linearnexus.core.paths import sync
+from linearnexus.core.paths import atomic_folder, sync
 from linearnexus.core.renames import current_name
 from linearnexus.core.tensor_file import DTYPES, TensorFile
 from linearnexus.models.quantize import Quantizer
@@ -52,21 +52,13 @@ def save_files(
     checkpoints: Path, step: int, write: Mapping[str, Callable[[Path], None]], state: dict[str, Any]
 ) -> Path:
     """`save` with functions that write and flush the model and, where there is one, the optimizer."""
-    folder, temporary = checkpoints / f"step_{step:08d}", checkpoints / f".step_{step:08d}.{os.getpid()}.tmp"
-    try:
-        temporary.mkdir(parents=True)
+    folder = checkpoints / f"step_{step:08d}"
+    with atomic_folder(folder) as temporary:
         for name, write_file in write.items():
             write_file(temporary / name)
         _write_text(temporary / STATE, json.dumps(state, indent=1))
         sums = {name: sha256(temporary / name) for name in (*write, STATE)}
         _write_text(temporary / MANIFEST, json.dumps({"step": step, "sha256": sums}, indent=1))
-        sync(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-        sync(checkpoints)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
+from linearnexus.data.registry import open_source
+from linearnexus.data.settings import DataSettings
+from linearnexus.data.source import DataSource
 from linearnexus.models.config import ModelConfig
 from linearnexus.tokenizers import check as check_tokenizer
 
 if TYPE_CHECKING:
     from linearnexus.models.language_model import LanguageModel
-    from linearnexus.training.source import Source
 
 Optimizer = Literal["adamw", "muon", "sophia", "lion"]
 DEFAULT_STEPS = 2000
@@ -25,20 +27,8 @@ LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3,
 
 
 @dataclass(frozen=True)
-class TrainSettings:  # --help prints the docstring and the comments
+class TrainSettings(DataSettings):  # --help prints the docstring and the comments
     """The data, the length of the run, the optimizer, and how often it is looked at."""
-
-    # a corpus, a text file, a folder, a glob; or prepared folders: tokens, or a:0.7,b:0.3; or a task: recall:pairs=8,
-    # copying, induction, parity, s5
-    data: str = "stories"
-    # what a token is: char, byte, word, bpe (bpe:8192: so many tokens), gpt2, cl100k, o200k, or the path of a
-    # tokenizer.json; None: char, or what the data was prepared with
-    tokenizer: str | None = None
-    validation_fraction: float = 0.1  # the last part of a text, never trained on (prepared data has its own)
-    sequence_length: int = 128  # tokens of context, T
-    batch_size: int = 16  # sequences in a step, B
-    order: Literal["epoch", "random"] = "epoch"  # epoch: each window once per epoch; random: windows anywhere
-    packing: Literal["windows", "best-fit"] = "windows"  # best-fit: whole documents in a row, of prepared data
 
     max_steps: int | None = None  # the length of the run: give one of these three (none: 2,000 steps)
     epochs: float | None = None  # ... or passes through the training text ...
@@ -58,11 +48,9 @@ class TrainSettings:  # --help prints the docstring and the comments
     accumulate: int = 1  # batches whose gradients are averaged before a step
 
     eval_interval: int | None = None  # steps between evaluations, samples and checkpoints; None: a tenth of the run
-    eval_batches: int = 20  # batches of the validation split in an evaluation; 0: the whole split
     log_interval: int = 10  # steps between rows of metrics.jsonl
     sample_prompt: str = "\n"  # what the samples begin with
     sample_tokens: int = 200  # length of the samples; 0: none
-    seed: int = 0  # of weights, batches, dropout and samples: the same seed, the same run
 
     @property
     def rate(self) -> float:
@@ -130,10 +118,8 @@ class TrainConfig(TrainSettings):
         steps = DEFAULT_STEPS if lengths == (None, None, None) else self.max_steps
         return dataclasses.replace(self, max_steps=steps, learning_rate=self.rate)
 
-    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> "Source":
-        """What the run trains on; see `training.source.open_source`."""
-        from linearnexus.training.source import open_source
-
+    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> DataSource:
+        """What the run trains on; see `data.registry.open_source`."""
         return open_source(self, tokenizer, sha256)
 
     def trainable(self, base: "LanguageModel") -> Any:

@@ -20,6 +20,8 @@ import numpy as np
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import give_back
+from linearnexus.data.prefetch import Prefetcher
+from linearnexus.data.source import DataSource
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.models.costs import count
@@ -35,7 +37,6 @@ from linearnexus.training.recipes import continued
 from linearnexus.training.report import read_metrics, standing, write_report
 from linearnexus.training.schedules import learning_rate
 from linearnexus.training.signals import StopSignals
-from linearnexus.training.source import Ahead, Source
 from linearnexus.training.step import (
     TrainState,
     compiled_for,
@@ -92,7 +93,7 @@ def train(
         "corpus": source.info,
         "train_tokens": source.train_tokens,
         "validation_tokens": source.validation_tokens,
-        "frequencies_loss": source.frequencies_loss(),
+        "frequencies_loss": source.unigram_loss(),
     }
     if base is not None:
         info["trainable_parameters"] = count(state_like(config, base.model).model)
@@ -138,13 +139,13 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
 class _Loop:
     """One run in progress."""
 
-    def __init__(self, config: TrainConfig, source: Source, base: LanguageModel | None = None) -> None:
+    def __init__(self, config: TrainConfig, source: DataSource, base: LanguageModel | None = None) -> None:
         self.config, self.source, self.tokenizer = config, source, source.tokenizer
         self.base, self.kept = base, base if config.keeps_base else None
         self.program = compiled_for(config)
         self.batches = source.batches(config)
         source.evaluation(config)  # a split too short says so before the run begins
-        self.ahead = Ahead(self.batches, config.accumulate)
+        self.ahead = Prefetcher(self.batches, config.accumulate)
         self.total = self._total_steps()
         self.best: tuple[float, int] | None = None  # validation loss, step
         self.accuracy: float | None = None  # of the answers, when they were last evaluated

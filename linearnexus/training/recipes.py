@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.data.tasks import open_task
+from linearnexus.data.registry import fixed_settings
 from linearnexus.models.pattern import with_pattern
 from linearnexus.models.presets import override, preset, presets
 from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
@@ -125,9 +125,7 @@ def with_options(config: C, options: dict[str, Any]) -> C:
             raise unknown("option", name, run | set(MODEL_OPTIONS))
     settings = {name: value for name, value in options.items() if name in run}
     changes = {name: value for name, value in options.items() if name in MODEL_OPTIONS and value is not None}
-    task = open_task(str(settings.get("data", config.data)))
-    if task is not None:
-        settings = {"sequence_length": task.length, **settings}
+    settings = {**fixed_settings(str(settings.get("data", config.data))), **settings}
     if set(LENGTHS) & set(settings):
         settings = {**dict.fromkeys(LENGTHS), **settings}
     pattern = changes.pop("pattern", None)

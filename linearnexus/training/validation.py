@@ -5,18 +5,18 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
+from linearnexus.data.source import DataSource
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.training.config import TrainConfig
-from linearnexus.training.source import Source
 from linearnexus.training.step import evaluate_answers, evaluate_batch
 
 
-def validate(model: LanguageModel, source: Source, config: TrainConfig) -> tuple[float, float | None]:
-    """The mean loss of a validation token in nats (of a mixture, by its weights); where the data asks for answers, the
+def validate(model: LanguageModel, source: DataSource, config: TrainConfig) -> tuple[float, float | None]:
+    """The mean loss of a validation token in nats (of a mixture, by its weights); where the data has answers, the
     share that is most likely to the model, else None."""
-    parts = [(part.share, measure(model, part.batches, source.asks)) for part in source.evaluation(config)]
+    parts = [(part.share, measure(model, part.batches, source.has_answers)) for part in source.evaluation(config)]
     loss = sum(share * loss for share, (loss, _) in parts)
-    return loss, sum(share * right for share, (_, right) in parts) if source.asks else None
+    return loss, sum(share * right for share, (_, right) in parts) if source.has_answers else None
 
 
 def measure(model: LanguageModel, batches: Iterable, accuracy: bool = True) -> tuple[float, float]:

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.golden import measure
@@ -83,7 +82,9 @@ def write(parts: list[str]) -> None:
         began = time.monotonic()
         kept[part] = measure.PARTS[part]()
         print(f"{part}: measured ({time.monotonic() - began:.0f} s)", flush=True)
-        GOLDENS.write_text(json.dumps(kept, indent=None, separators=(",", ":"), sort_keys=True).replace("],", "],\n") + "\n")
+        GOLDENS.write_text(
+            json.dumps(kept, indent=None, separators=(",", ":"), sort_keys=True).replace("],", "],\n") + "\n"
+        )
 
 
 def make_folders() -> None:
@@ -106,7 +107,15 @@ def make_folders() -> None:
         api.train("gpt-nano", name="folders/muon", **{**size, "optimizer": "muon", "seed": 3})
         deep = {**size, "n_layer": 14, "hidden_size": 8, "optimizer": "adamw", "accumulate": 2}
         api.train("gpt-nano", name="folders/deep", **deep)
-        tuned = {"sequence_length": 256, "batch_size": 2, "max_steps": 20, "epochs": None, "log_interval": 1, "eval_interval": 10, "sample_tokens": 0}
+        tuned = {
+            "sequence_length": 256,
+            "batch_size": 2,
+            "max_steps": 20,
+            "epochs": None,
+            "log_interval": 1,
+            "eval_interval": 10,
+            "sample_tokens": 0,
+        }
         api.sft(base.folder, "questions.jsonl", name="folders/lora", quiet=True, rank=2, **tuned)
     for name in ("muon", "deep", "lora"):
         folder = measure.FOLDERS / name
@@ -115,7 +124,18 @@ def make_folders() -> None:
         shutil.rmtree(folder / "adapter", ignore_errors=True)
     small = ("--hidden-size", "16", "--sequence-length", "32", "--batch-size", "4")
     command = [sys.executable, "-m", "linearnexus.cli.main", "train", "jamba-nano", "--n-layer", "4", *small]
-    command += ["--n-head", "2", "--data", "text.txt", "--name", "folders/stopped", "--epochs", "2", "--tokenizer", "char"]
+    command += [
+        "--n-head",
+        "2",
+        "--data",
+        "text.txt",
+        "--name",
+        "folders/stopped",
+        "--epochs",
+        "2",
+        "--tokenizer",
+        "char",
+    ]
     command += ["--sample-tokens", "0", "--optimizer", "sophia", "--log-interval", "7", "--eval-interval", "1000"]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(measure.ROOT)}, stdout=subprocess.DEVNULL)
     log = measure.FOLDERS / "stopped" / "metrics.jsonl"

@@ -167,7 +167,9 @@ def tuning() -> dict[str, Any]:
         for number, (name, options) in enumerate(TUNINGS.items()):
             given = {"sequence_length": 256, "batch_size": 2, "max_steps": STEPS, "epochs": None, "log_interval": 1}
             given |= {"eval_interval": STEPS // 2, **options}
-            run = api.sft(f"{scratch}/base", QUESTIONS, name=f"{scratch}/{number}", quiet=True, sample_tokens=0, **given)
+            run = api.sft(
+                f"{scratch}/base", QUESTIONS, name=f"{scratch}/{number}", quiet=True, sample_tokens=0, **given
+            )
             found[name] = _rows(run.folder)
     return found
 
@@ -215,7 +217,9 @@ def options() -> dict[str, list[str]]:
             words = [word for word in (verb, sub) if word]
             command = [sys.executable, "-m", "linearnexus.cli.main", *words, "--help"]
             environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
-            shown = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True).stdout
+            shown = subprocess.run(
+                command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True
+            ).stdout
             found[" ".join(words)] = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", shown)) - {"--help"})
     return found
 

@@ -1,6 +1,6 @@
 """A row of token ids that need not be in memory, and where its documents begin.
 
-Look first at: `Tokens.read`, `Tokens.begins`, `Tokens.document_starts`.
+Look first at: `TokenArray.read`, `TokenArray.begins`, `TokenArray.document_starts`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 OPEN_FILES = 256  # memory maps at a time, of tokens and of starts each; a map holds its file open
 
 
-class Tokens:
+class TokenArray:
     """Neighbouring parts, such as memory-mapped shards, read as one array. A document may go on in the next part."""
 
     def __init__(
@@ -30,9 +30,9 @@ class Tokens:
         self._starts = lru_cache(OPEN_FILES)(starts or (lambda number: np.empty(0, np.int64)))
 
     @classmethod
-    def of(cls, ids: "np.ndarray | Tokens") -> "Tokens":
-        """A single array; a `Tokens` as it is."""
-        return ids if isinstance(ids, Tokens) else cls([len(ids)], lambda number: ids)
+    def of(cls, ids: "np.ndarray | TokenArray") -> "TokenArray":
+        """A single array; a `TokenArray` as it is."""
+        return ids if isinstance(ids, TokenArray) else cls([len(ids)], lambda number: ids)
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -42,7 +42,7 @@ class Tokens:
         return int(self.first_documents[-1])
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Tokens start to stop: a view where they lie in one part."""
+        """TokenArray start to stop: a view where they lie in one part."""
         pieces = [self._part(number)[low:high] for number, low, high in self._overlaps(start, stop)]
         return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.uint16), *pieces])
 

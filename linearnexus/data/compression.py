@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from linearnexus.core.errors import UserError
-from linearnexus.data.sources import File
+from linearnexus.data.files import File, could_not_read
 
 BLOCK = 2**20  # bytes read at a time
 
@@ -33,7 +33,11 @@ def opened(file: File) -> Iterator[tuple[io.BufferedIOBase, io.BufferedIOBase]]:
     except EOFError as error:
         raise UserError(f"'{file.name}' ends too early: it was cut short; take it again from where it came.") from error
     except OSError as error:
-        raise UserError(f"Could not read '{file.name}' ({error.strerror or error}).") from error
+        if error.strerror:
+            raise could_not_read(file.name, error) from error
+        raise UserError(
+            f"Could not read '{file.name}' ({error}); check that it is compressed as its name says."
+        ) from error
 
 
 def _zstd(raw: Any, name: str) -> Any:
