@@ -7,11 +7,12 @@ PEERS = .venv-peers
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test lint bench family lengths minutes laws parity interop docs clean
+.PHONY: help quickstart test test-all lint bench family lengths minutes laws parity interop docs clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
-	@echo "make test         run the tests                  (ARGS=\"-k laws\" runs some of them)"
+	@echo "make test         run the tests that fit between two edits   (ARGS=\"-k laws\" runs some of them)"
+	@echo "make test-all     run all tests: a quarter of an hour on two cores"
 	@echo "make lint         check format, style, types and imports"
 	@echo "make docs         build the documentation as a site, build/site/index.html"
 	@echo "make laws         measure every mixer's error: a call = its steps = any split, padding or packing"
@@ -30,6 +31,9 @@ quickstart: $(VENV)/.installed
 	$(BIN)/linearnexus generate runs/latest "Once upon a time there was a princess" --temperature 0.5
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev
@@ -37,6 +41,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.circles
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -31,6 +31,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from linearnexus.data.batches import Batch  # noqa: E402
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import DecodeState, decode, fresh  # noqa: E402
 from linearnexus.generation.sampling import settings  # noqa: E402
@@ -38,7 +39,9 @@ from linearnexus.models.language_model import LanguageModel  # noqa: E402
 from linearnexus.models.presets import override, preset, presets  # noqa: E402
 from linearnexus.teaching.measure import least_seconds  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
-from linearnexus.training.step import init_state, train_step  # noqa: E402
+from linearnexus.training.objective import CrossEntropy  # noqa: E402
+from linearnexus.training.optimizers import AdamWConfig  # noqa: E402
+from linearnexus.training.step import Update, random_state  # noqa: E402
 
 NANO = tuple(name for name in presets() if name.endswith("-nano"))
 TOKENS, LENGTHS = 8192, (512, 2048, 8192)
@@ -49,18 +52,19 @@ DEPTHS = (4, 12, 48)
 
 def training_config(name: str, batch: int, length: int, **changes: Any) -> TrainConfig:
     model = override(dataclasses.replace(preset(name), vocab_size=65 if name.endswith("nano") else 50_257), **changes)
-    return TrainConfig(model=model, batch_size=batch, sequence_length=length, optimizer="adamw")
+    return TrainConfig(model=model, batch_size=batch, sequence_length=length, optimizer=AdamWConfig())
 
 
 def stepper(config: TrainConfig) -> Callable[[], None]:
     """A training step after another, waiting for each."""
     shape = (1, config.batch_size, config.sequence_length + 1)
     ids = np.random.default_rng(0).integers(0, config.model.vocab_size, shape).astype(np.int32)
-    state = init_state(config)
+    state, update = random_state(config), Update(config, CrossEntropy())
+    batch = Batch(ids[:, :, :-1], ids[:, :, 1:])
 
     def step() -> None:
         nonlocal state
-        state, metrics = train_step(state, ids[:, :, :-1], ids[:, :, 1:], jnp.float32(1e-3), config)
+        state, metrics = update.at_rate(state, batch, 1e-3)
         jax.block_until_ready(metrics)
 
     return step

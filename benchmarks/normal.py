@@ -15,12 +15,12 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.core.machine import prepare
 from linearnexus.data.corpora import load_corpus
-from linearnexus.training.config import LEARNING_RATES, TrainSettings
+from linearnexus.training.optimizers import MuonConfig
 from linearnexus.training.report import read_metrics, standing
 
 USUAL = {
-    "learning_rate": LEARNING_RATES[TrainSettings.optimizer],
-    "matrix_learning_rate": TrainSettings.matrix_learning_rate,
+    "learning_rate": MuonConfig.usual_rate,
+    "matrix_learning_rate": MuonConfig().matrix_learning_rate,
 }
 
 

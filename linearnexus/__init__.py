@@ -2,6 +2,7 @@
 
     import linearnexus as ln
 
+    ln.prepare()  # optional: faster on a CPU, by settings of the whole process
     run = ln.train("gpt-nano", data="stories", max_minutes=2)
     print(run.generate("Once upon a time"))
     run = ln.load("runs/latest")
@@ -13,23 +14,21 @@ W vocabulary.
 
 from typing import TYPE_CHECKING, Any
 
+from linearnexus.core.machine import prepare
 from linearnexus.core.renames import keep_old_modules
 
 if TYPE_CHECKING:
-    from linearnexus.api import Run, compare, generate, load, sft, train
+    from linearnexus.api import Run, compare, find_rate, generate, load, sft, train
 
 keep_old_modules()
 
-__all__ = ["Run", "compare", "generate", "load", "sft", "train"]
+__all__ = ["Run", "compare", "find_rate", "generate", "load", "prepare", "sft", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Imports JAX when it is first needed, so that `import linearnexus` and `linearnexus --help` answer at once."""
     if name not in __all__:
         raise AttributeError(f"module 'linearnexus' has no attribute '{name}'")
-    from linearnexus.core.machine import prepare
-
-    prepare()
     from linearnexus import api
 
     return getattr(api, name)

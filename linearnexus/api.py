@@ -5,37 +5,37 @@ Look first at: `train`, `load`, `Run`; `compare` is in lab/compare.py.
 
 import dataclasses
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError
-from linearnexus.data.batches import split
-from linearnexus.evaluation.perplexity import Score, carried, windowed
+from linearnexus.core.machine import suggestion
+from linearnexus.core.renames import old_arguments
+from linearnexus.evaluation.perplexity import Score, score_text
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generation, Generator
 from linearnexus.generation.look import Inspection, inspect_prompt
 from linearnexus.lab.compare import Comparison, compare
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.quantize import quantize, quantizer
-from linearnexus.posttraining.config import SFTConfig, tuned
+from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.lora import describe
 from linearnexus.posttraining.peft import save as save_adapters
+from linearnexus.posttraining.recipes import sft_config
 from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers.tokenizer import Tokenizer
-from linearnexus.training import checkpoint, loop, run_folder
-from linearnexus.training.base import Base
-from linearnexus.training.base import weights as read_weights
+from linearnexus.training import checkpoint, launch, rate_finder, run_folder
 from linearnexus.training.config import TrainConfig
-from linearnexus.training.recipes import base_config, going_on, with_options
+from linearnexus.training.objective import merge_frozen
+from linearnexus.training.parent import ParentRun
+from linearnexus.training.parent import weights as read_weights
+from linearnexus.training.rate_finder import RateFinding
+from linearnexus.training.recipes import base_config, config_from_parent, with_options
 from linearnexus.training.report import read_metrics
-from linearnexus.training.step import whole
 
 Part = Literal["all", "validation"]  # of a text
 
@@ -93,23 +93,17 @@ class Run:
     ) -> Score:
         """How well the model predicts a text: loss, perplexity, bits per byte; see `evaluation.perplexity`. part: "all"
         of the text or its "validation" part (None: that, where the run was trained on this text)."""
-        length = sequence_length or self.config.sequence_length
-        for name, value in (("sequence_length", length), ("batch_size", batch_size)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; give 1 or more.")
-        if self.config.model.learned_positions:
-            length = min(length, self.config.model.learned_positions)
-        ids = self.tokenizer.encode_array(text)
-        before = 0
-        if (part or self.part(text)) == "validation":
-            before = len(ids) - len(split(ids, self.config.validation_fraction)[1])
-        unscored = "".join(map(self.tokenizer.stream().add, ids[: before + 1].tolist()))  # half a character is scored
-        if carry_state:
-            losses = list(carried(self.model, ids[before:], length))
-        else:
-            losses = list(windowed(self.model, ids[before:], length, stride, batch_size))
-        size = len(text.encode("utf-8")) - len(unscored.encode("utf-8"))
-        return Score(math.fsum(map(np.sum, losses)), sum(map(len, losses)), size)
+        held_out = (part or self.part(text)) == "validation"
+        return score_text(
+            self.model,
+            self.tokenizer,
+            text,
+            sequence_length or self.config.sequence_length,
+            stride,
+            carry_state,
+            self.config.validation_fraction if held_out else None,
+            batch_size,
+        )
 
     def part(self, text: str) -> Part:
         """What to evaluate of a text: all of it, or the validation part of the text that the run was trained on."""
@@ -120,9 +114,9 @@ class Run:
         """The rows of metrics.jsonl; the half line that a killed run leaves is no row."""
         return [dict(row) for row in read_metrics(self.folder / "metrics.jsonl")]
 
-    def as_base(self) -> Base:
+    def as_parent(self) -> ParentRun:
         """What another run begins with."""
-        return Base(self.model, self.folder / "tokenizer.json", self.folder, self.step)
+        return ParentRun(self.model, self.folder / "tokenizer.json", self.folder, self.step)
 
 
 def train(
@@ -145,16 +139,36 @@ def train(
     if resume is not None:
         if name is not None:
             raise UserError(f"name is {name!r}, and a run that goes on keeps its own; leave name or resume out.")
-        folder = loop.resume(run_folder.find(resume), options, quiet)
+        folder = launch.resume(run_folder.find(resume), options, quiet)
         _save_adapters(folder)
         return load(folder, "last")
     if from_run is not None:
         if model is not None:
             raise UserError("A run that begins with another's weights keeps its model; leave model or from_run out.")
         begin = load(from_run)
-        return load(loop.train(going_on(begin.config, options, begin.folder), name, quiet, begin.as_base()))
+        return load(
+            launch.train(config_from_parent(begin.config, options, begin.folder), name, quiet, begin.as_parent())
+        )
     base = model if isinstance(model, TrainConfig) else base_config(model or "gpt-nano")
-    return load(loop.train(with_options(base, options), name, quiet))
+    notes = filter(None, [suggestion()])
+    return load(launch.train(with_options(base, options), name, quiet, notes=tuple(notes)))
+
+
+def find_rate(
+    model: str | TrainConfig | None = None,
+    *,
+    from_run: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> RateFinding:
+    """Suggests a learning rate, from a hundred steps at rising rates; see `training.rate_finder`.
+
+    The arguments are those of `train`. Raises UserError for what you can put right.
+    """
+    if from_run is not None:
+        begin = load(from_run)
+        return rate_finder.find_rate(config_from_parent(begin.config, options, begin.folder), begin.as_parent())
+    base = model if isinstance(model, TrainConfig) else base_config(model or "gpt-nano")
+    return rate_finder.find_rate(with_options(base, options))
 
 
 def sft(
@@ -171,29 +185,36 @@ def sft(
     Raises UserError for what you can put right.
     """
     begin = load(run)
-    config = tuned(begin.config, {**options, "data": os.fspath(data)}, begin.folder)
-    notes = describe(begin.model, config) if config.keeps_base else []
-    folder = loop.train(config, name, quiet, begin.as_base(), notes)
+    config = sft_config(begin.config, {**options, "data": os.fspath(data)}, begin.folder)
+    notes = describe(begin.model, config) if config.freezes_base else []
+    folder = launch.train(config, name, quiet, begin.as_parent(), notes)
     _save_adapters(folder)
     return load(folder)
 
 
+@old_arguments
 def load(
-    run: str | os.PathLike[str], checkpoint_step: str | int = "best", tell: Any = print, weights: str = "float32"
+    run: str | os.PathLike[str],
+    checkpoint_step: str | int = "best",
+    on_message: Any = print,
+    weights: str = "float32",
+    average: bool = False,
 ) -> Run:
     """Opens a run: its checkpoint with the lowest validation loss ("best"), the "last" one, or that of a step.
 
+    average: the moving average of the weights that a run with `ema_decay` keeps, instead of the weights themselves.
+
     weights: how they are kept, for generation and evaluation: "float32", "bfloat16" (half the memory) or "int8" (a
-    quarter, and large models write faster). A damaged checkpoint is named to `tell`, and the newest good one used.
-    Raises UserError where there is no such run.
+    quarter, and large models write faster). on_message: is told of a damaged checkpoint, instead of which the newest
+    good one is used. Raises UserError where there is no such run.
     """
     folder = run_folder.find(run)
     config, _ = run_folder.read_config(folder)
     checkpoints = folder / "checkpoints"
-    good = checkpoint.chosen(checkpoints, checkpoint_step, tell)
+    good = checkpoint.chosen(checkpoints, checkpoint_step, on_message)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = whole(*read_weights(folder, good, quantizer(weights)))
-    if config.keeps_base:
+    model = merge_frozen(*read_weights(folder, good, quantizer(weights), average))
+    if config.freezes_base:
         model = quantize(model, weights)
     return Run(folder, config, model, tokenizer, checkpoint.load_state(good)["step"])
 
@@ -206,7 +227,7 @@ def generate(run: str | os.PathLike[str], prompt: str, max_tokens: int = 200, **
 def _save_adapters(folder: Path) -> None:
     """The best adapters of a run of them, alone, in its folder adapter/."""
     config, info = run_folder.read_config(folder)
-    if isinstance(config, SFTConfig) and config.keeps_base:
+    if isinstance(config, SFTConfig) and config.freezes_base:
         good = checkpoint.chosen(folder / "checkpoints", "best", print)
         save_adapters(read_weights(folder, good)[0], config, info["from"]["run"], folder / "adapter")
 

@@ -12,6 +12,7 @@ What changed: Muon for the matrices (0.02; AdamW at 5e-3 for the rest), the lear
 
 from linearnexus.models.presets import preset
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.optimizers import MuonConfig
 
 
 def recipe() -> TrainConfig:
@@ -21,11 +22,10 @@ def recipe() -> TrainConfig:
         sequence_length=64,
         batch_size=12,
         max_steps=2000,
-        optimizer="muon",
+        optimizer=MuonConfig(matrix_learning_rate=0.02),
         learning_rate=5e-3,
-        matrix_learning_rate=0.02,
         warmup_steps=50,
-        final_fraction=0.0,
+        min_lr_ratio=0.0,
         eval_interval=500,
         eval_batches=0,
     )

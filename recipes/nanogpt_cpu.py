@@ -12,6 +12,7 @@ and 0.99, warm-up 100, cosine from 1e-3 to 1e-4, weight decay 0.1, clipping 1, w
 from linearnexus.mixers.configs import AttentionConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.optimizers import AdamWConfig
 
 
 def recipe() -> TrainConfig:
@@ -29,10 +30,9 @@ def recipe() -> TrainConfig:
         batch_size=12,
         order="random",
         max_steps=2000,
-        optimizer="adamw",
+        optimizer=AdamWConfig(beta2=0.99),
         learning_rate=1e-3,
-        final_fraction=0.1,
-        beta2=0.99,
+        min_lr_ratio=0.1,
         eval_interval=500,
         eval_batches=0,
     )

@@ -3,36 +3,35 @@
     python -m scripts.bands FOLDER [PRESET ...]   # FOLDER keeps what each seed gave; an hour and a half on one core
 
 Each step has two losses: of runs that end there, as `linearnexus train` ends them (the rate falls along a cosine to
-zero), and of runs that go on at the full rate. Those of a longer run lie between.
+zero), and of runs that continue at the full rate. Those of a longer run lie between.
 """
 
 import argparse
 import dataclasses
 import json
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-
 from linearnexus.core.config import to_json
 from linearnexus.core.machine import prepare
 from linearnexus.core.paths import write_atomic
-from linearnexus.data.prefetch import Prefetcher
+from linearnexus.training import launch
+from linearnexus.training.fit import Hook, Loop, fit
+from linearnexus.training.job import first_state, open_job
+from linearnexus.training.objective import validate
 from linearnexus.training.recipes import base_config
-from linearnexus.training.schedules import learning_rate
-from linearnexus.training.step import compiled_for, init_state, train_step
-from linearnexus.training.validation import validate
+from linearnexus.training.step import Update
 from linearnexus.training.verdict import BANDS, recipe
 
 ENDS = {"gpt-nano": (300, 600, 1200), "mamba-nano": (150, 300, 600), "jamba-nano": (150, 300, 600)}  # steps
-POINTS = 24  # evaluations of a run that goes on, as long as the longest that ends
+POINTS = 24  # evaluations of a run at the full rate, as long as the longest that ends
 SEEDS = 5
 
 
-def going_on(name: str, seed: int) -> dict[str, float]:
+def full_rate(name: str, seed: int) -> dict[str, float]:
     """The validation losses by step of a run at the full rate."""
     steps = ENDS[name][-1]
     return losses(name, seed, "constant", steps, [steps * point // POINTS for point in range(POINTS + 1)])
@@ -43,22 +42,22 @@ def losses(
 ) -> dict[str, float]:
     """The validation losses of one run at those steps."""
     config = dataclasses.replace(base_config(name), seed=seed, schedule=schedule, max_steps=steps)
-    source = config.open_source()
-    model = dataclasses.replace(config.model, vocab_size=source.tokenizer.vocab_size)
-    config = dataclasses.replace(config, model=model)
-    ahead, program, state = (
-        Prefetcher(source.batches(config), config.accumulate),
-        compiled_for(config),
-        init_state(config),
-    )
-    found = {"0": validate(state.model, source, config)[0]} if 0 in stops else {}
-    for step in range(steps):
-        rate = jnp.float32(learning_rate(config, step, steps))
-        state, metrics = train_step(state, *ahead.get(step)[:2], rate, program)
-        jax.block_until_ready(metrics)
-        if step + 1 in stops:
-            found[str(step + 1)] = validate(state.model, source, config)[0]
-    ahead.close()
+    job = launch.completed(open_job(config), None)
+    loop = Loop(first_state(job.config), total=steps)
+    update, found = Update(job.config, job.objective()), {}
+
+    class Record(Hook):
+        def start(self, loop: Loop) -> None:
+            self.after_step(loop)
+
+        def after_step(self, loop: Loop) -> None:
+            loop.metrics.clear()
+            if loop.done in stops:
+                parts = ((part.share, part.batches) for part in job.evaluation())
+                found[str(loop.done)] = validate(update.objective, loop.state.model, None, parts)["loss"]
+
+    with closing(job.stream()) as stream:
+        fit(loop, update, stream, [Record()])
     return found
 
 
@@ -71,9 +70,9 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     bands = json.loads(BANDS.read_text())
     for name in arguments.presets:
-        measured: dict[str, dict[str, list[float]]] = {"going_on": {}, "ending": {}}
+        measured: dict[str, dict[str, list[float]]] = {"full_rate": {}, "ending": {}}
         for seed in range(SEEDS):
-            runs = [("going_on", f"{name}-{seed}-going_on", partial(going_on, name, seed))]
+            runs = [("full_rate", f"{name}-{seed}-full_rate", partial(full_rate, name, seed))]
             for end in ENDS[name]:
                 run = partial(losses, name, seed, "cosine", end, [end])
                 runs.append(("ending", f"{name}-{seed}-ending-{end}", run))

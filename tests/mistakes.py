@@ -318,14 +318,16 @@ MISTAKES = (
     Mistake("A misspelt run", "generate tniy the", ("'tniy'", "did you mean 'tiny'?"), on_run=True),
     Mistake("A run where there is none", "generate runs/latest the", ("runs/latest", "make one with")),
     Mistake("A text in place of the preset", "train cats.txt", ("cats.txt is neither", "--data cats.txt")),
-    Mistake("A text behind the preset", "train gpt-nano cats.txt", ("'cats.txt' is too much", "--data cats.txt")),
+    Mistake(
+        "A text behind the preset", "train gpt-nano cats.txt", ("'cats.txt' is one word too many", "--data cats.txt")
+    ),
     Mistake("A prompt without quotes", "generate tiny the cat", ("'cat' is too much", "in quotes"), on_run=True),
     Mistake("No prompt", "inspect tiny", ("PROMPT is missing", "inspect RUN PROMPT"), on_run=True),
     # values
     Mistake("Text for a number", "train gpt-nano --max-steps many", ("--max-steps is 'many'", "give a whole number")),
     Mistake("A fraction for a whole number", "train gpt-nano --n-layer 2.5", ("--n-layer is '2.5'", "a whole number")),
     Mistake("No value", "train gpt-nano --data", ("--data has no value",)),
-    Mistake("An optimizer that is not there", "train gpt-nano --optimizer adan", ("'adan'", "adamw, muon")),
+    Mistake("An optimizer that is not there", "train gpt-nano --optimizer adan", ("'adan'", "adamw")),
     Mistake("Another type of number", "train gpt-nano --dtype float8", ("'float8'", "float32, bfloat16")),
     Mistake("No steps", "train gpt-nano --max-steps 0", ("max_steps is 0", "give")),
     Mistake("Learning rate 0", "train gpt-nano --learning-rate 0", ("learning_rate is 0", "such as 0.001")),

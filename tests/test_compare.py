@@ -14,7 +14,8 @@ from linearnexus.lab.models import models
 from linearnexus.lab.report import best_of, cells, markdown
 from linearnexus.lab.settings import CompareSettings
 from linearnexus.models.costs import costs
-from linearnexus.training import loop
+from linearnexus.training import launch
+from linearnexus.training import step as step_module
 
 SIZE = {"n_layer": 1, "hidden_size": 16, "n_head": 2, "batch_size": 4}
 TINY: dict[str, Any] = {"data": "parity:length=6", **SIZE, "max_steps": 4, "eval_batches": 2}
@@ -68,6 +69,7 @@ def test_a_text_has_no_right_answers() -> None:
         assert [" right " in line for line in tables] == [right, right]
 
 
+@pytest.mark.slow
 def test_the_command_line_end_to_end(tmp_path: Path, run_cli: Any) -> None:
     """Two mixers, two rates, another length: every file, the same numbers in all of them, ordinary run folders."""
     more = ("--learning-rates", "0.001", "0.01", "--lengths", "9", "--eval-batches", "2")
@@ -93,8 +95,8 @@ def test_a_stopped_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     """Ctrl-C in the second of three runs: nothing is trained again, and all numbers are those of one left alone."""
     monkeypatch.chdir(tmp_path)
     options = {**TINY, "learning_rates": (0.003, 0.01, 0.03)}
-    alone = api.compare(["retnet"], name="alone", tell=lambda _: None, **options)
-    real, trained = loop.train_step, []
+    alone = api.compare(["retnet"], name="alone", on_message=lambda _: None, **options)
+    real, trained = step_module.train_step, []
 
     def step(state: Any, *rest: Any) -> Any:
         trained.append(int(state.step))
@@ -102,22 +104,22 @@ def test_a_stopped_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
             signal.raise_signal(signal.SIGINT)
         return real(state, *rest)
 
-    monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(loop.Interrupted):
-        api.compare(["retnet"], name="stopped", tell=lambda _: None, **options)
-    found = api.compare(["retnet"], name="stopped", tell=lambda _: None, **options)
+    monkeypatch.setattr(step_module, "train_step", step)
+    with pytest.raises(launch.Interrupted):
+        api.compare(["retnet"], name="stopped", on_message=lambda _: None, **options)
+    found = api.compare(["retnet"], name="stopped", on_message=lambda _: None, **options)
     assert trained == [0, 1, 2, 3] * 3
     times = ("seconds", "tokens_per_second")
     same = [[{key: value for key, value in row.items() if key not in times} for row in c.rows] for c in (alone, found)]
     assert same[0] == same[1]
-    assert api.compare(["retnet"], name="stopped", tell=lambda _: None, **options).rows == found.rows
+    assert api.compare(["retnet"], name="stopped", on_message=lambda _: None, **options).rows == found.rows
     assert len(trained) == 12
     damaged = next(found.folder.glob("*/result.json"))
     damaged.write_text('{"mixer')
     with pytest.raises(UserError, match=r"damaged.*delete it"):
         api.compare(["retnet"], name="stopped", **options)
     damaged.unlink()
-    again = api.compare(["retnet"], name="stopped", tell=lambda _: None, **options).rows
+    again = api.compare(["retnet"], name="stopped", on_message=lambda _: None, **options).rows
     assert [row["loss"] for row in again] == [row["loss"] for row in found.rows] and len(trained) == 12
     with pytest.raises(UserError, match=r"other settings.*choose another --name"):
         api.compare(["retnet"], name="stopped", **{**options, "batch_size": 8})
@@ -128,11 +130,11 @@ def test_a_rate_that_diverges_is_told_and_not_tried_again(tmp_path: Path, monkey
     options = {**TINY, "max_steps": 60, "warmup_steps": 0, "log_interval": 5}
     rates = (0.003, 1e4)
     told: list[str] = []
-    found = api.compare(["attention"], learning_rates=rates, tell=told.append, **options)
+    found = api.compare(["attention"], learning_rates=rates, on_message=told.append, **options)
     assert [row["diverged"] for row in found.rows] == [False, True] and "diverged" in told[2]
     assert found.best[0].rows[0]["learning_rate"] == 0.003
-    monkeypatch.setattr(loop, "train_step", None)
-    assert api.compare(["attention"], learning_rates=rates, tell=told.append, **options).rows == found.rows
+    monkeypatch.setattr(step_module, "train_step", None)
+    assert api.compare(["attention"], learning_rates=rates, on_message=told.append, **options).rows == found.rows
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 SMALL = "--n-layer 1 --hidden-size 32 --n-head 2 --batch-size 2 --sequence-length 32 --sample-tokens 5 --eval-batches 1"
 
 
+@pytest.mark.slow
 def test_the_commands_in_order(run_cli: Any, tmp_path: Path) -> None:
     """Runs them in an empty folder, the training a few steps long and with a small model."""
     (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)

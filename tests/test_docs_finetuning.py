@@ -18,6 +18,7 @@ SHORT = ["--batch-size", "2", "--sample-tokens", "5", "--eval-batches", "1"]
 INSTEAD = {"stories": "stories.txt", "--max-minutes": "--max-steps", "3": "2", "200": "2"}
 
 
+@pytest.mark.slow
 def test_the_commands_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

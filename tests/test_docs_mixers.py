@@ -86,6 +86,7 @@ def test_links_lead_somewhere(page: str) -> None:
         assert "://" in target or (ROOT / "docs" / target).exists(), target
 
 
+@pytest.mark.slow
 def test_add_a_mixer_works_as_written(tmp_path: Path) -> None:
     """Runs the page's commands in order in an empty folder that has the page's mixer: small runs of a few steps, a part
     of the law; pytest only collects."""

@@ -14,6 +14,7 @@ PAGE = (ROOT / "docs" / "recall.md").read_text(encoding="utf-8")
 SMALL = ["--batch-size", "2", "--eval-batches", "1"]
 
 
+@pytest.mark.slow
 def test_the_commands_and_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +35,7 @@ def test_the_commands_and_the_program(
 
 def test_the_long_commands_name_what_there_is() -> None:
     """Each is taken apart as the command line does, and nothing is trained."""
-    from linearnexus.cli.compare import DESCRIPTION, Options
+    from linearnexus.cli.compare import DESCRIPTION, CompareOptions
     from linearnexus.cli.parse import parse
     from linearnexus.data.tasks import open_task
     from linearnexus.lab.models import models
@@ -42,7 +43,7 @@ def test_the_long_commands_name_what_there_is() -> None:
     found = re.findall(r"^linearnexus compare .*$", PAGE.split("## Results")[1], re.M)
     assert len(found) >= 4
     for line in found:
-        options = parse(Options, shlex.split(line)[2:], "compare", DESCRIPTION)
+        options = parse(CompareOptions, shlex.split(line)[2:], "compare", DESCRIPTION)
         task = open_task(options.run.data)
         assert task is not None
         assert len(models(options.mixer, options.compare, len(task.symbols))) == len(options.mixer)

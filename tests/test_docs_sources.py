@@ -44,6 +44,7 @@ def write_example(folder: Path) -> str:
     return os.pathsep.join(FILES)
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(run_cli: Any, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the commands, a few steps long and with a small model."""
     write_example(own)

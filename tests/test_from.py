@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 import linearnexus as ln
 from linearnexus.core.errors import UserError
-from linearnexus.training import loop
+from linearnexus.training import launch
 from tests.tiny import PERIOD, config, text_file
 
 SHORT: dict[str, Any] = {"sample_tokens": 0, "eval_interval": 2, "log_interval": 1}
@@ -101,7 +101,7 @@ def test_learned_positions_do_not_grow() -> None:
     """A longer sequence makes a longer table in a new model; the weights of an old one have none."""
     short = dataclasses.replace(config("gpt").model, learned_positions=32)
     settings = dataclasses.replace(config("gpt", "text.txt", max_steps=1, **SHORT), model=short)
-    folder = loop.train(settings, "table", quiet=True)
+    folder = launch.train(settings, "table", quiet=True)
     with pytest.raises(UserError, match="sequence_length is 64, and the model of runs/table has 32"):
         ln.train(from_run=folder, data="other.txt", sequence_length=64)
     assert set(PERIOD) <= set("abcde\n")

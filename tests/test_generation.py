@@ -90,6 +90,7 @@ def differences(model: LanguageModel, prompt: list[int], tokens: tuple[int, ...]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.slow
 def test_greedy_is_the_argmax_of_the_full_forward_pass(name):
     """Catches a state that is not what the prompt left, a position off by one, padding that leaks in."""
     writer = generator(name)
@@ -102,6 +103,7 @@ def test_greedy_is_the_argmax_of_the_full_forward_pass(name):
 
 @pytest.mark.parametrize("name", ["rotary", "window", "mamba", "jamba"])
 @pytest.mark.parametrize("prompt", ["once upon", "the quick brown fox jumps over the lazy dog. " * 2])
+@pytest.mark.slow
 def test_past_the_context_attention_rolls_and_recurrence_goes_on(name, prompt, monkeypatch):
     """The reference is a full forward pass of the same model with `window` = context_length. The long prompt is more
     than the cache holds, in three prefill calls."""
@@ -468,6 +470,7 @@ def test_the_place_where_the_sum_exceeds_u(size, strict):
         assert ((before - 1e-5 < u) & (u < after + 1e-5)).all()
 
 
+@pytest.mark.slow
 def test_candidates_are_enough_or_all_are_looked_at(strict):
     """With many tokens, a few stand for the best k: whatever k is, with ties, and whoever is in the batch."""
     size, rows = 5 * sampling.MANY // 4, 300

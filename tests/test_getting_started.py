@@ -18,6 +18,7 @@ SMALL = ["--n-layer", "1", "--hidden-size", "32", "--n-head", "2"]
 SHORT = ["--batch-size", "2", "--eval-batches", "1"]
 
 
+@pytest.mark.slow
 def test_the_commands_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,5 +20,5 @@ def test_help_speaks_of_the_options(verb: str, capsys: pytest.CaptureFixture[str
 
 
 def test_an_option_may_be_given_as_none() -> None:
-    options = parse(explain.Options, ["attention", "--run", "None", "--save", "a.svg"], "explain", "")
-    assert options == explain.Options("attention", run=None, save="a.svg")
+    options = parse(explain.ExplainOptions, ["attention", "--run", "None", "--save", "a.svg"], "explain", "")
+    assert options == explain.ExplainOptions("attention", run=None, save="a.svg")

@@ -202,6 +202,7 @@ def test_a_large_model_has_several_files(tmp_path: Path) -> None:
     assert np.array_equal(opened.blocks[1].mixer.wq, weights(run).read("blocks.1.mixer.wq"))
 
 
+@pytest.mark.slow
 def test_a_converted_run_is_an_ordinary_one(llama: Path, tmp_path: Path, run_cli: Callable[..., Any]) -> None:
     """Catches a run folder that another verb cannot read, and a resume that goes on without an optimizer."""
     done = run_cli("convert", llama, "runs/mine", cwd=tmp_path)
@@ -257,7 +258,9 @@ def test_tokenizers_go_along(tokenizer: Tokenizer) -> None:
 
 def test_a_tokenizer_without_that_form_is_told(tmp_path: Path) -> None:
     told: list[str] = []
-    from_run(make_run(tmp_path / "run", MODELS["mamba"], WordTokenizer(("a", "b"))), tmp_path / "f", tell=told.append)
+    from_run(
+        make_run(tmp_path / "run", MODELS["mamba"], WordTokenizer(("a", "b"))), tmp_path / "f", on_message=told.append
+    )
     assert len(told) == 1 and "word" in told[0]
     assert not (tmp_path / "f" / "tokenizer.json").exists()
 

@@ -11,6 +11,7 @@ LESSONS = sorted((Path(__file__).resolve().parents[1] / "docs" / "lessons").glob
 
 
 @pytest.mark.parametrize("page", LESSONS, ids=lambda page: page.stem)
+@pytest.mark.slow
 def test_a_lesson(page: Path) -> None:
     """As one program; the same numbers on every machine, to the digits that are printed."""
     text = page.read_text(encoding="utf-8")

@@ -78,6 +78,7 @@ def shown(name: str, documents: bool) -> tuple[Any, np.ndarray, np.ndarray, dict
 
 
 @arranged(ATTENTION)
+@pytest.mark.slow
 def test_the_attention_shown_is_the_attention_used(name: str, documents: bool) -> None:
     """Weights times values times Wo is the output: a picture of attention from another mask, scale or head order
     lies."""
@@ -111,6 +112,7 @@ def test_the_latent_attention_shown_is_the_one_used_and_its_cache_is_small(name:
 
 
 @arranged(MAMBA)
+@pytest.mark.slow
 def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None:
     """The decays and writes that `look` gives, replayed one after another, make the output: also where a document
     begins (what remains of the old state is nothing) and at padding (nothing is written)."""
@@ -129,6 +131,7 @@ def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None
 
 
 @arranged(MATRIX_MEMORY)
+@pytest.mark.slow
 def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> None:
     """What `look` gives of a memory (queries, keys, values, decays, shares erased), replayed token by token, gives what
     it says was read: also where a document begins, and past padding."""
@@ -157,6 +160,7 @@ def test_the_matrix_memory_shown_is_the_one_used(name: str, documents: bool) -> 
 
 
 @pytest.mark.parametrize("name", FIRST)
+@pytest.mark.slow
 def test_a_row_without_a_valid_token_keeps_its_state_to_the_bit(name: str) -> None:
     """In a batch where other rows go on: catches a decay of 0.9999..., a slot written at random, last inputs that move.
     Also a call shorter than a convolution's taps, documents that would start at invalid tokens, and NaN in a softmax
@@ -305,6 +309,7 @@ def all_experts(moe: Any, x: np.ndarray, normalize: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("normalize", [False, True], ids=["jamba", "mixtral"])
 @pytest.mark.parametrize(("shape", "n", "k"), [((2, 37), 8, 2), ((1,), 5, 3), ((3, 90), 3, 3), ((2, 1), 4, 1)])
+@pytest.mark.slow
 def test_experts_drop_no_token(shape: tuple[int, ...], n: int, k: int, normalize: bool) -> None:
     """Values against experts that see everything, and gradients against central differences. Catches a block too few,
     an expert's weights for another's token, a token that is lost when all go to one expert (the router favours one)."""
@@ -479,6 +484,7 @@ def test_the_short_convolution_at_its_corners(taps: int, length: int) -> None:
     ("cut", "window", "documents"),
     [(0, 5, True), (0, 100, False), (37, 100, True), (300, 5, False), (300, 100, True)],
 )
+@pytest.mark.slow
 def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents: bool) -> None:
     """Blocks against the whole square of a text, in one training call and as two calls with a ring between them, values
     and gradients; long enough for blocks, which the law's texts are not. Also without a window, in blocks and tiles of

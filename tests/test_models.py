@@ -109,6 +109,7 @@ def test_small_models_of_one_size_can_be_compared(name: str) -> None:
     [(name, 65, 0.02) for name in SMALL if name.endswith("-nano") or name in ("mamba-micro", "jamba-micro")]
     + [("gpt2-small", 50_257, 0.035), ("mamba-130m", 50_280, 0.035)],
 )
+@pytest.mark.slow
 def test_an_untrained_model_knows_nothing(
     name: str, vocab: int, excess: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def test_every_parameter_has_one_role(name: str) -> None:
         assert leaf.dtype == np.float32, where
 
 
+@pytest.mark.slow
 def test_layers_drawn_together_are_those_drawn_alone() -> None:
     """Catches a layer with another's key or place in the stack."""
     key = jax.random.key(3)
@@ -341,6 +343,7 @@ def test_dropout_keeps_the_mean() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2-small", "jamba-nano"])
+@pytest.mark.slow
 def test_bfloat16_activations_stay_near_float32(name: str) -> None:
     """Logits within 4 percent (8 bits of mantissa, 8 layers), gradients finite and in float32, decoding too; strict
     promotion finds an operation that mixes dtypes by accident, which float32 alone never shows."""

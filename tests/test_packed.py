@@ -14,7 +14,6 @@ from linearnexus import api
 from linearnexus.core.errors import UserError
 from linearnexus.data.batches import Batch, WindowBatches
 from linearnexus.data.packing import PackedBatches
-from linearnexus.data.prefetch import Prefetcher
 from linearnexus.data.prepare import prepare
 from linearnexus.data.registry import open_source
 from linearnexus.data.token_array import TokenArray
@@ -22,7 +21,8 @@ from linearnexus.data.writer import PrepareSettings
 from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training.step import losses
+from linearnexus.training.stream import BatchStream
+from tests.steps import losses
 from tests.tiny import PERIOD, config
 
 QUICK = {"xla_backend_optimization_level": 0}
@@ -48,6 +48,7 @@ def value_and_gradients(model: LanguageModel, batch: Batch) -> tuple[float, Any]
     return float(value), gradients
 
 
+@pytest.mark.slow
 def test_packed_is_each_document_alone() -> None:
     """The loss and the gradients of documents packed together are the sum over the documents alone, each by its
     targets: in windows (one over all), and by best fit in two accumulated batches of unequal weight. Catches state,
@@ -110,10 +111,10 @@ def train(name: str, **options: Any) -> api.Run:
 def test_a_run_on_prepared_data_and_a_resumed_one(folder: Path) -> None:
     """Catches another tokenizer in the run's folder, batches that change when the run goes on, and data that may
     change unnoticed."""
-    run = train("one", data="tokens", packing="best-fit", accumulate=2)
+    run = train("one", data="tokens", packing="best-fit", gradient_accumulation_steps=2)
     assert run.tokenizer.vocab_size == len(set(PERIOD)) and run.step in (0, 2, 4)
-    train("two", data="tokens", packing="best-fit", accumulate=2, max_steps=2, schedule="constant")
-    longer = train("three", data="tokens", packing="best-fit", accumulate=2, schedule="constant")
+    train("two", data="tokens", packing="best-fit", gradient_accumulation_steps=2, max_steps=2, schedule="constant")
+    longer = train("three", data="tokens", packing="best-fit", gradient_accumulation_steps=2, schedule="constant")
     resumed = api.train(resume="runs/two", max_steps=4, quiet=True)
     rows = [
         [row.get("loss", row.get("validation_loss")) for row in r.metrics() if row["step"] > 2]
@@ -166,9 +167,9 @@ def test_what_is_refused(folder: Path) -> None:
 def test_the_next_batch_is_made_ahead() -> None:
     """Catches batches that come twice or in another order, and a thread whose error is lost."""
     data = WindowBatches(np.arange(500), 7, 3, seed=0)
-    ahead = Prefetcher(data, accumulate=2)
+    ahead = BatchStream(data, 2)
     for step in (0, 1, 2, 7, 8, 3):
-        batch = ahead.get(step)
+        batch = ahead.next(step, None)
         assert batch.starts is None
         expected = np.stack([data.batch(2 * step).inputs, data.batch(2 * step + 1).inputs])
         np.testing.assert_array_equal(batch.inputs, expected)

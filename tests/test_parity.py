@@ -17,11 +17,11 @@ import pytest
 from jax import Array
 from safetensors import safe_open
 
+from linearnexus.core.module import named_leaves
 from linearnexus.interop.families import family_of
 from linearnexus.interop.settings import Family, PublishedSettings
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training.checkpoint import named
 from tests.laws.law import error, jit, precision
 from tests.parity import families
 from tests.parity.mappings import MAPPINGS, Weights
@@ -55,10 +55,10 @@ def by_table(family: Family, config: ModelConfig, weights: Weights) -> Weights:
 def filled(config: ModelConfig, ours: Weights) -> LanguageModel:
     """The model with these weights; every one must have its place and its shape, and every place its weight."""
     empty = LanguageModel.shapes(config)
-    for name, leaf in named(empty).items():
+    for name, leaf in named_leaves(empty).items():
         assert ours[name].shape == leaf.shape, f"{name} is {ours[name].shape}, not {leaf.shape}"
-    assert len(ours) == len(named(empty))
-    return jax.tree.unflatten(jax.tree.structure(empty), [ours[name] for name in named(empty)])
+    assert len(ours) == len(named_leaves(empty))
+    return jax.tree.unflatten(jax.tree.structure(empty), [ours[name] for name in named_leaves(empty)])
 
 
 def opened(family: str, number: int) -> tuple[ModelConfig, Callable[[Weights], Weights]]:
@@ -95,6 +95,7 @@ def compare(family: str, number: int) -> tuple[float, dict[str, float]]:
 
 
 @pytest.mark.parametrize(("family", "number"), families.CASES)
+@pytest.mark.slow
 def test_logits_and_gradients_are_those_of_transformers(family: str, number: int) -> None:
     """Catches a layout, a scale, an epsilon or a nonlinearity that differs from the published models' code."""
     logits, gradients = compare(family, number)

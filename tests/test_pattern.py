@@ -43,7 +43,7 @@ def test_a_pattern_is_an_option_like_others() -> None:
         ("0*mamba2", "0 times"),
         ("attention(window)", "NAME=VALUE"),
         ("attention(windw=3)", "did you mean 'window'"),
-        ("attention(window=three)", "that is no value"),
+        ("attention(window=three)", "that is not a value"),
         ("attention(window=0.5)", "window is 0.5"),
         ("attention(n_head=7)", "not divisible"),
     ],

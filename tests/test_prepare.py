@@ -156,6 +156,7 @@ def test_the_set_of_hashes_is_a_set() -> None:
 
 
 @pytest.mark.parametrize("form", ["txt", "txt.gz", "jsonl"])
+@pytest.mark.slow
 def test_a_long_document_comes_in_pieces_and_stays_one(form: str, tmp_path: Path) -> None:
     """100 KB in pieces of 5 KB. Catches a piece lost at a cut or at a group's end, a document that begins twice, and
     one that lies on both sides."""
@@ -234,6 +235,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     assert prepare(source, tmp_path / "alone", settings).sha256 == alone.sha256  # it is there already
 
 
+@pytest.mark.slow
 def test_killed_for_real(tmp_path: Path) -> None:
     """SIGKILL at random moments, with worker processes. Catches half-written groups that count, and workers that live
     on. The large version: python -m benchmarks.prepare --kills 10."""

@@ -36,6 +36,7 @@ def test_int8_is_within_half_a_step_of_each_weight() -> None:
     [("gpt-nano", "bfloat16")]
     + [(f"{kind}-nano", "int8") for kind in ("gpt", "mamba", "jamba-moe", "latent-attention", "rwkv6", "rwkv7")],
 )
+@pytest.mark.slow
 def test_a_model_is_the_one_of_its_weights_in_float32(name: str, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a call and for steps. Catches a layer that reads the stored numbers without their scales, the wrong scale, a
     table's last block read twice or left out, a weight that stays float32, and a vector that does not."""
@@ -72,6 +73,7 @@ def run(model: LanguageModel, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return logits, stepped
 
 
+@pytest.mark.slow
 def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches int8 that is not handed on, or harms a real model: its loss changes by less than 1%. The model's own
     weights are bfloat16's, which therefore change nothing."""

@@ -39,6 +39,7 @@ def test_links_lead_somewhere() -> None:
             assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs every `linearnexus` line in order, in one folder and in this process, with a small model and few steps."""
     monkeypatch.chdir(tmp_path)
@@ -72,6 +73,7 @@ def shorter(arguments: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.slow
 def test_python(block: str, tmp_path: Path) -> None:
     """Runs the Python of the README as a script, a few steps long."""
     script = block.replace("max_minutes=2", "max_steps=3, n_layer=1, hidden_size=32, n_head=2, batch_size=2")

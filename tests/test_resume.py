@@ -20,8 +20,10 @@ import pytest
 
 from linearnexus import api
 from linearnexus.core.errors import UserError
-from linearnexus.training import checkpoint, loop
+from linearnexus.training import checkpoint, launch
+from linearnexus.training import step as step_module
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.hooks import time_budget
 from linearnexus.training.report import read_metrics, read_samples
 from tests.tiny import config, text_file
 from tests.torture import begin, differences, folder, last_step, start
@@ -71,7 +73,7 @@ def half(place: Path, settings: TrainConfig) -> Path:
 
 def stopped_at(step: int, settings: TrainConfig | None, run: Path) -> Path:
     """A run, a new one or (settings None) one that goes on, that gets Ctrl-C in this step, here in this process."""
-    real = loop.learning_rate
+    real = step_module.learning_rate
 
     def rate(settings: TrainConfig, done: int, total: int | None) -> float:
         if done + 1 == step:
@@ -79,18 +81,18 @@ def stopped_at(step: int, settings: TrainConfig | None, run: Path) -> Path:
         return real(settings, done, total)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "learning_rate", rate)
-        with pytest.raises(loop.Interrupted):
+        patch.setattr(step_module, "learning_rate", rate)
+        with pytest.raises(launch.Interrupted):
             if settings is None:
-                loop.resume(run, {}, quiet=True)
+                launch.resume(run, {}, quiet=True)
             else:
-                loop.train(settings, str(run), quiet=True)
+                launch.train(settings, str(run), quiet=True)
     assert checkpoint.steps(run / "checkpoints")[-1] == step
     return run
 
 
 def go_on(run: Path, **changes: Any) -> Path:
-    return loop.resume(run, changes, quiet=True)
+    return launch.resume(run, changes, quiet=True)
 
 
 def copy(run: Path, to: Path) -> Path:
@@ -104,7 +106,10 @@ def lines(printed: str) -> str:
 # --- Stopped and killed -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
+@pytest.mark.slow
 def test_a_signal_stops_saves_and_tells(number: int, code: int, place: Path, alone: Path) -> None:
     """In a process of its own. Catches a lost step, an exit code that hides the signal, a sentence that names no way
     to go on, and a resumed run that repeats or skips a batch, a key or a row."""
@@ -117,12 +122,12 @@ def test_a_signal_stops_saves_and_tells(number: int, code: int, place: Path, alo
     assert process.wait(300) == code, output()
     stopped = checkpoint.steps(run / "checkpoints")[-1]
     assert 50 <= stopped < STEPS
-    told = f"Stopped at step {stopped}, saved. Go on with: linearnexus train --resume {run}"
+    told = f"Stopped at step {stopped}, saved. Resume it with: linearnexus train --resume {run}"
     assert told in output() and "Traceback" not in output()
     assert (run / "report.html").is_file()
     process = start(begin("tiny.py", run, []), place)
     assert process.wait(300) == 0, output()
-    assert f"Going on from step {stopped}." in output() and "another setting" not in output()
+    assert f"Resuming from step {stopped}." in output() and "another setting" not in output()
     assert differences(alone, run) == []
 
 
@@ -155,18 +160,19 @@ def test_a_run_stopped_between_rows_goes_on_bit_for_bit(half: Path, alone: Path,
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("gpt", {"optimizer": "sophia", "accumulate": 2}),
+        ("gpt", {"optimizer": "sophia", "gradient_accumulation_steps": 2}),
         ("mamba", {"optimizer": "adamw", "order": "random", "dtype": "bfloat16"}),
         ("gpt", {"optimizer": "lion", "schedule": "wsd", "tokenizer": "byte"}),
     ],
     ids=["sophia", "adamw", "lion"],
 )
+@pytest.mark.slow
 def test_every_kind_of_state_goes_on(kind: str, options: dict[str, Any], place: Path, tmp_path: Path) -> None:
     """Catches what an optimizer keeps beside moments (Sophia's key and count), and a batch that depends on the steps
     of this process. Stopped in step 11, after Sophia's second look at the Hessian."""
     length: dict[str, Any] = {"max_steps": 23, "eval_interval": 23, "sample_tokens": 0, "log_interval": 4}
     chosen = config(kind, str(place / "text.txt"), dropout=0.1, **length, **options)
-    whole = loop.train(chosen, str(tmp_path / "whole"), quiet=True)
+    whole = launch.train(chosen, str(tmp_path / "whole"), quiet=True)
     assert differences(whole, go_on(stopped_at(11, chosen, tmp_path / "run"))) == []
 
 
@@ -216,9 +222,9 @@ def test_a_second_stop_ends_at_once(settings: TrainConfig, tmp_path: Path, monke
         signal.raise_signal(signal.SIGINT)
         raise AssertionError
 
-    monkeypatch.setattr(loop, "learning_rate", rate)
+    monkeypatch.setattr(step_module, "learning_rate", rate)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(settings, str(tmp_path / "run"), quiet=True)
+        launch.train(settings, str(tmp_path / "run"), quiet=True)
     assert signal.getsignal(signal.SIGINT) is handler
     assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [0]
 
@@ -250,6 +256,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.slow
 def test_a_damaged_file_is_named_and_the_checkpoint_before_it_used(
     damage: str, half: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,11 +266,11 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_used(
     run = copy(half, tmp_path / "run")
     spoil(folder(run, 127) / name)
     found: list[str] = []
-    assert api.load(run, 127, tell=found.append).step == 120
+    assert api.load(run, 127, on_message=found.append).step == 120
     assert len(found) == 1 and f"{folder(run, 127) / name} {words}" in found[0]
-    loop.resume(run, {})
+    launch.resume(run, {})
     told = lines(capsys.readouterr().out)
-    assert f"{folder(run, 127) / name} {words}" in told and "Going on from step 120." in told
+    assert f"{folder(run, 127) / name} {words}" in told and "Resuming from step 120." in told
     assert differences(alone, run) == []
     assert 127 not in checkpoint.steps(run / "checkpoints")
 
@@ -328,20 +335,21 @@ def test_another_setting_is_told(
     half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a resumed run that promises the same bits where it cannot, and one that warns for nothing."""
-    loop.resume(copy(half, tmp_path / "same"), {"max_steps": 128})
+    launch.resume(copy(half, tmp_path / "same"), {"max_steps": 128})
     assert "another setting" not in capsys.readouterr().out
     monkeypatch.setenv("NPROC", "7")
-    loop.resume(copy(half, tmp_path / "other"), {"max_steps": 128})
+    launch.resume(copy(half, tmp_path / "other"), {"max_steps": 128})
     told = lines(capsys.readouterr().out)
-    assert re.search(r"began in another setting \(threads \S+ -> 7\): it goes on, but its last bits may differ", told)
+    assert re.search(r"began in another setting \(threads \S+ -> 7\): it resumes, but its last bits may differ", told)
 
 
+@pytest.mark.slow
 def test_a_run_becomes_longer(alone: Path, settings: TrainConfig, tmp_path: Path) -> None:
     """A finished run of 240 steps goes on to 280; with a constant rate it is the run of 280 steps. Catches a run that
     ends at once, a schedule of the old length, and a config that still tells the old one."""
     steady = dataclasses.replace(settings, schedule="constant", max_steps=STEPS + 40)
-    longer = loop.train(steady, str(tmp_path / "longer"), quiet=True)
-    run = loop.train(dataclasses.replace(steady, max_steps=STEPS), str(tmp_path / "run"), quiet=True)
+    longer = launch.train(steady, str(tmp_path / "longer"), quiet=True)
+    run = launch.train(dataclasses.replace(steady, max_steps=STEPS), str(tmp_path / "run"), quiet=True)
     go_on(run, max_steps=STEPS + 40)
     # 240 is no multiple of 7: the shorter run had a row for its last step, and the others follow from there
     cut = {row["step"] for row in read_metrics(run / "metrics.jsonl")} - {
@@ -352,8 +360,8 @@ def test_a_run_becomes_longer(alone: Path, settings: TrainConfig, tmp_path: Path
     cosine = go_on(copy(alone, tmp_path / "cosine"), max_steps=STEPS + 40)
     assert last_step(cosine) == STEPS + 40
     rows = {row["step"]: row for row in read_metrics(cosine / "metrics.jsonl") if "loss" in row}
-    assert rows[STEPS + 40]["learning_rate"] == pytest.approx(0.1 * settings.rate)
-    assert rows[252]["learning_rate"] > 0.1 * settings.rate
+    assert rows[STEPS + 40]["learning_rate"] == pytest.approx(0.1 * settings.peak_rate)
+    assert rows[252]["learning_rate"] > 0.1 * settings.peak_rate
     assert api.load(cosine).config.max_steps == STEPS + 40
     assert [step for step, _ in read_samples(cosine / "samples.txt")] == list(range(0, STEPS + 41, EVERY))
 
@@ -372,7 +380,7 @@ def test_a_finished_run_that_is_resumed_changes_nothing(alone: Path, tmp_path: P
 def test_minutes_set_a_new_length(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that came to its end gets minutes, then more of them. Catches minutes that are never measured because the
     checkpoint knows a length: the run would end where it stood. Without other minutes, that length holds."""
-    monkeypatch.setattr(loop, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(time_budget, "MEASURE_SECONDS", 0.05)
     run, lengths = copy(alone, tmp_path / "run"), [STEPS]
     for _ in range(2):
         state = checkpoint.load_state(folder(run, lengths[-1]))
@@ -390,7 +398,7 @@ def test_a_run_stopped_before_its_minutes_were_measured(settings: TrainConfig, t
     assert checkpoint.load_state(folder(run, 5))["total"] is None
     run = stopped_at(9, None, run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MEASURE_SECONDS", 0.05)
+        patch.setattr(time_budget, "MEASURE_SECONDS", 0.05)
         go_on(run, max_minutes=checkpoint.load_state(folder(run, 9))["seconds"] / 60 + 0.02)
     assert last_step(run) > 9
 
@@ -435,7 +443,7 @@ def test_an_integer_too_large_for_a_float_survives(tmp_path: Path) -> None:
         "low": jax.numpy.arange(3, dtype="bfloat16"),
         "empty": jax.numpy.zeros((0, 3)),
     }
-    checkpoint.save(tmp_path, 3, tree, {}, {"best": [math.pi, 3]})
+    checkpoint.save(tmp_path, 3, {checkpoint.MODEL: tree, checkpoint.OPTIMIZER: {}}, {"best": [math.pi, 3]})
     back = checkpoint.load_tree(folder_of(tmp_path, 3) / checkpoint.MODEL, tree)
     for name, leaf in tree.items():
         assert back[name].dtype == leaf.dtype and back[name].tobytes() == leaf.tobytes(), name

@@ -25,9 +25,10 @@ from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.posttraining import peft
 from linearnexus.posttraining.chat import Chat
-from linearnexus.posttraining.config import SFTConfig, usual
+from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.conversations import messages_of, read
 from linearnexus.posttraining.lora import Adapters, adaptable, describe
+from linearnexus.posttraining.recipes import default_sft_config
 from linearnexus.posttraining.source import open_conversations
 from linearnexus.posttraining.templates import (
     JinjaTemplate,
@@ -39,7 +40,7 @@ from linearnexus.posttraining.templates import (
 )
 from linearnexus.tokenizers import ByteTokenizer, CharTokenizer, TiktokenTokenizer
 from linearnexus.training import checkpoint
-from linearnexus.training.step import losses
+from tests.steps import losses
 from tests.tiny import MODELS, config
 
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"
@@ -70,7 +71,9 @@ def in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learned(**options: Any) -> SFTConfig:
-    return dataclasses.replace(usual(config("gpt")), data="questions.jsonl", **{"sequence_length": 64, **options})
+    return dataclasses.replace(
+        default_sft_config(config("gpt")), data="questions.jsonl", **{"sequence_length": 64, **options}
+    )
 
 
 # --- templates and batches --------------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ def test_adapters(method: Any) -> None:
     """At first the model is the same; after a change the effective weights are those of the paper, in NumPy. Catches a
     length along the wrong side, a scale that is lost, and a target that is left out."""
     model = LanguageModel.init(HYBRID, jax.random.key(0))
-    adapters = Adapters.init(model, learned(method=method, rank=3, alpha=6.0))
+    adapters = Adapters.init(model, learned(method=method, rank=3, alpha=6.0), 0)
     assert set(adapters.layers) == set(adaptable(model)) and len(adapters.layers) == 19
     for mine, other in zip(jax.tree.leaves(adapters.merged(model)), jax.tree.leaves(model), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-6)
@@ -260,7 +263,7 @@ def test_every_adapter_gets_a_gradient() -> None:
     """In attention, Mamba, an MLP and experts. Catches a mixer that reads a weight past its adapter, and a gradient of
     the base."""
     model = LanguageModel.init(HYBRID, jax.random.key(0))
-    adapters = Adapters.init(model, learned(method="dora", rank=3))
+    adapters = Adapters.init(model, learned(method="dora", rank=3), 0)
     ids = jax.random.randint(jax.random.key(1), (1, 2, 12), 0, 13)
 
     @jax.jit
@@ -277,9 +280,9 @@ def test_targets() -> None:
     """Catches a target that matches by letters and not by parts, and one that matches nothing in silence."""
     model = LanguageModel.init(HYBRID, jax.random.key(0))
     for targets, count in ((("mixer",), 12), (("wq", "blocks.0"), 7), (("mixer.wo",), 1), (("channel_mixer.up",), 3)):
-        assert len(Adapters.init(model, learned(targets=targets)).layers) == count, targets
+        assert len(Adapters.init(model, learned(targets=targets), 0).layers) == count, targets
     with pytest.raises(UserError, match="no target named 'w_inn'; did you mean 'w_in'"):
-        Adapters.init(model, learned(targets=("wq", "w_inn")))
+        Adapters.init(model, learned(targets=("wq", "w_inn")), 0)
     told = describe(model, learned(rank=2, targets=("wq",)))
     assert told[0] == "LoRA, rank 2, alpha 16, beside 1 matrices:" and "mixer.wq" in told[1] and "in layer 2" in told[1]
     assert told[2].startswith("128 parameters train")
@@ -331,7 +334,7 @@ def test_adapters_of_a_published_family_have_its_names(tmp_path: Path) -> None:
     block = BlockConfig(AttentionConfig(n_head=2), MLPConfig(2.0, "silu", gated=True))
     llama = ModelConfig((block,), 2, 16, 11, tie_embeddings=False)
     settings = dataclasses.replace(learned(method="lora", rank=3), model=llama)
-    adapters = Adapters.init(LanguageModel.init(llama, jax.random.key(0)), settings)
+    adapters = Adapters.init(LanguageModel.init(llama, jax.random.key(0)), settings, 0)
     peft.save(adapters, settings, "base", tmp_path)
     names = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
     assert len(names) == 14
@@ -370,12 +373,14 @@ def test_it_goes_on_bit_for_bit(taught: Path) -> None:
         Path("questions.jsonl").write_text(Path("questions.jsonl").read_text().removesuffix("\n" + GOOD))
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_of_adapters_and_a_dead_target(taught: Path) -> None:
     """A run of adapters is a base like any other; and a matrix that nothing is read from is told before the run begins.
     Catches a base without its adapters, and adapters that train nothing."""
     run = ln.sft("taught", "questions.jsonl", name="full", method="full", max_steps=1, quiet=True, **SHORT)
     first, taught_ = ln.load("full", 0), ln.load("taught")
-    assert run.config.keeps_base is False and (first.model.blocks[1].mixer.wq == taught_.model.blocks[1].mixer.wq).all()  # type: ignore[union-attr]
+    assert run.config.freezes_base is False
+    assert (first.model.blocks[1].mixer.wq == taught_.model.blocks[1].mixer.wq).all()  # type: ignore[union-attr]
     base = ln.load("base")
     attention = base.model.blocks[1]
     silent = dataclasses.replace(attention.mixer, wo=jnp.zeros_like(attention.mixer.wo))  # type: ignore[union-attr, type-var]
@@ -384,7 +389,8 @@ def test_full_fine_tuning_of_adapters_and_a_dead_target(taught: Path) -> None:
     folder = Path(f"runs/silent/checkpoints/step_{base.step:08d}")
     state = checkpoint.load_state(folder)
     shutil.rmtree("runs/silent/checkpoints")
-    checkpoint.save(folder.parent, base.step, dataclasses.replace(base.model, blocks=blocks), {}, state)
+    trees = {checkpoint.MODEL: dataclasses.replace(base.model, blocks=blocks), checkpoint.OPTIMIZER: {}}
+    checkpoint.save(folder.parent, base.step, trees, state)
     with pytest.raises(UserError, match=r"blocks\.1\.mixer\.wq gets no gradient.*1 of 2 targets"):
         ln.sft("silent", "questions.jsonl", name="none", targets=("wq", "mixer.wo"), max_steps=1, quiet=True, **SHORT)
     assert not Path("runs/none").exists()

@@ -19,7 +19,7 @@ import pytest
 import linearnexus as ln
 from linearnexus.cli import explain as verb
 from linearnexus.cli import generate as writing
-from linearnexus.cli import inspect, train
+from linearnexus.cli import inspect, options
 from linearnexus.cli import tokenizer as cutter
 from linearnexus.cli.main import main
 from linearnexus.core.errors import UserError
@@ -56,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "part.txt").write_text(load_once("stories").text[:200_000])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        patch.setattr(train, "prepare", lambda tell: None)
+        patch.setattr(options, "prepare", lambda on_message: None)
         gpt = config("gpt", data="part.txt")
         run_folder.write_config(run_folder.create(gpt, "gpt"), gpt, {"corpus": {"sha256": ""}})
         main([*TRAIN.split(), *SMALL.split(), *FEW.split()])
@@ -69,7 +69,7 @@ def in_place(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     for module in (verb, inspect, writing):
-        monkeypatch.setattr(module, "prepare", lambda tell: None)
+        monkeypatch.setattr(module, "prepare", lambda on_message: None)
     monkeypatch.setattr(complexity, "LENGTHS", (32, 64))
     monkeypatch.setattr(complexity, "DOUBLING", 32)
     monkeypatch.setattr(cutting, "SAMPLE", 100_000)
@@ -156,6 +156,7 @@ def test_the_loop_writes_what_generate_writes(run: ln.Run) -> None:
         assert [p for _, p in step.candidates] == pytest.approx(sorted(expected, reverse=True)[:4], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_strategies_change_the_probabilities_as_the_guide_says(run: ln.Run, logits: np.ndarray) -> None:
     """Catches a stage of sampling that is not applied, or applied to another strategy."""
     found = sampling.distributions(run, TEXT)
@@ -213,6 +214,7 @@ def test_layers_keep_what_their_states_take(run: ln.Run) -> None:
     assert found[1].keeps == "keys 4 x 8192 x 8\nvalues 4 x 8192 x 8"
 
 
+@pytest.mark.slow
 def test_states_stay_and_caches_grow() -> None:
     """Times are measured elsewhere: a busy machine must raise no alarm."""
     found = complexity.measured((32, 64), 1)
@@ -263,6 +265,7 @@ def words_of(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.slow
 def test_every_topic_in_the_terminal_and_as_a_picture(topic: str, tmp_path: Path, capsys) -> None:
     """Catches a topic that fails, a line wider than the terminal, colours in a file, a picture without title or units.
     The look into the run is the default one."""
@@ -386,7 +389,7 @@ def test_without_a_run_the_model_of_the_package_is_shown(
     gpt = config("gpt")
     monkeypatch.chdir(tmp_path)
     opened = lambda *asked: runs.open_run(*asked, told.append).folder  # noqa: E731
-    monkeypatch.setattr(runs, "load", lambda folder, tell: dataclasses.replace(run, folder=folder))
+    monkeypatch.setattr(runs, "load", lambda folder, on_message: dataclasses.replace(run, folder=folder))
     assert opened(None, "mamba") == run_folder.PRETRAINED[STORYTELLER] and told == []
     run_folder.write_config(run_folder.create(gpt, "gpt"), gpt, {"corpus": {"sha256": ""}})
     run_folder.remember_latest(Path("runs/gpt"))
@@ -413,6 +416,7 @@ def test_the_model_of_the_package_writes_sentences_and_stays_as_it_is() -> None:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Catches a command that was renamed, an output that is no longer the one shown, a topic that is left out."""
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from linearnexus.core.errors import UserError
 from linearnexus.models.presets import preset
 from linearnexus.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, TiktokenTokenizer, WordTokenizer
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.recipes import with_options
 
 LETTERS = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
 
@@ -160,7 +161,7 @@ def test_a_wrong_spec_is_named(spec: str, said: str) -> None:
         tokenizers.check(spec)
     assert said in str(caught.value)
     with pytest.raises(UserError, match=re.escape(said)):
-        TrainConfig(model=preset("gpt-nano"), tokenizer=spec)
+        with_options(TrainConfig(model=preset("gpt-nano")), {"tokenizer": spec})
 
 
 def test_the_path_of_a_run_is_not_looked_at_again() -> None:

@@ -26,17 +26,18 @@ from linearnexus.mixers.configs import AttentionConfig, MLPConfig, RWKV7Config
 from linearnexus.models.architectures import rwkv
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training import checkpoint, loop, optimizers
+from linearnexus.training import checkpoint
+from linearnexus.training import step as step_module
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.hooks import time_budget
+from linearnexus.training.optimizer import Optimizer
 from linearnexus.training.report import read_samples
 from linearnexus.training.schedules import learning_rate
-from linearnexus.training.step import TrainState, init_state, losses, train_step
+from linearnexus.training.step import TrainState, random_state, train_step
+from tests.steps import QUICK, arguments, losses, quick_step
 from tests.tiny import MODELS, PERIOD, config, text_file
 
 OPTIMIZERS = ("adamw", "muon", "sophia", "lion")
-# What is computed is the same without LLVM's optimisation, which takes most of the compile time.
-QUICK = {"xla_backend_optimization_level": 0}
-quick_step = jax.jit(train_step.__wrapped__, static_argnames="config", compiler_options=QUICK)
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +62,8 @@ def test_warm_up_does_not_depend_on_the_length() -> None:
 
 
 def test_cosine() -> None:
-    """By hand for 4 + 10 steps; the last step, not the one after it, is at final_fraction."""
-    got = rates(14, 16, warmup_steps=4, final_fraction=0.2)[4:]
+    """By hand for 4 + 10 steps; the last step, not the one after it, is at min_lr_ratio."""
+    got = rates(14, 16, warmup_steps=4, min_lr_ratio=0.2)[4:]
     assert got[0] == 1.0
     assert got[3] == pytest.approx(0.2 + 0.8 * 0.75)  # a third of the way: (1 + cos 60 degrees) / 2
     assert got[6] == pytest.approx(0.2 + 0.8 * 0.25)
@@ -76,7 +77,7 @@ def test_constant() -> None:
 
 def test_wsd() -> None:
     """By hand for 4 + 21 steps: at the peak for 16 of the 20 intervals, then down in a straight line."""
-    got = rates(25, 25, warmup_steps=4, schedule="wsd", decay_fraction=0.2, final_fraction=0.1)[4:]
+    got = rates(25, 25, warmup_steps=4, schedule="wsd", decay_fraction=0.2, min_lr_ratio=0.1)[4:]
     assert got[:17] == pytest.approx([1.0] * 17)
     assert got[17:] == pytest.approx([0.775, 0.55, 0.325, 0.1])
 
@@ -126,11 +127,11 @@ def toy(seed: int) -> Toy:
 
 def updates(settings: TrainConfig, model: Any, gradients: list[Any]) -> list[Any]:
     """The optimizer's update after each gradient, for a peak rate of 1; the model stays as it is."""
-    optimizer = optimizers.build(settings)
+    optimizer = Optimizer.of(settings)
 
     @jax.jit
     def update(gradient: Any, state: Any, model: Any) -> Any:
-        return optimizer.update(gradient, state, model, obj_fn=lambda model: jnp.zeros(()))
+        return optimizer.update(gradient, state, model, lambda model: jnp.zeros(()))
 
     state, made = optimizer.init(model), []
     for gradient in gradients:
@@ -148,7 +149,8 @@ def by_name(tree: Any) -> dict[str, np.ndarray]:
 def test_weight_decay_goes_by_role(name: str) -> None:
     """With gradients of zero only the decay is left. Catches decay on norms, biases, taps or A_log, a table or a matrix
     that is forgotten, decay that goes by the number of dimensions, and Muon's second learning rate multiplied in."""
-    settings = config("gpt", optimizer=name, learning_rate=0.01, matrix_learning_rate=0.05, weight_decay=0.3)
+    own = {"matrix_learning_rate": 0.05} if name == "muon" else {}
+    settings = config("gpt", optimizer=name, learning_rate=0.01, weight_decay=0.3, **own)
     model = toy(0)
     (made,) = updates(settings, model, [jax.tree.map(jnp.zeros_like, model)])
     kinds = by_name(jax.tree.map(lambda role: np.array(role), roles(model)))
@@ -174,7 +176,7 @@ def test_the_roles_of_every_parameter_of_the_models() -> None:
 
 def adamw(model: Any, gradients: list[Any], settings: TrainConfig) -> list[dict[str, np.ndarray]]:
     """Loshchilov and Hutter 2019, algorithm 2, after clipping to the global norm, in float64."""
-    b1, b2 = settings.beta1, settings.beta2
+    b1, b2 = settings.optimizer.beta1, settings.optimizer.beta2
     kinds = by_name(jax.tree.map(lambda role: np.array(role), roles(model)))
     weights = {name: leaf.astype(float) for name, leaf in by_name(model).items()}
     m, v = ({name: np.zeros_like(leaf) for name, leaf in weights.items()} for _ in range(2))
@@ -187,7 +189,7 @@ def adamw(model: Any, gradients: list[Any], settings: TrainConfig) -> list[dict[
         for name, w in weights.items():
             m[name] = b1 * m[name] + (1 - b1) * share * g[name]
             v[name] = b2 * v[name] + (1 - b2) * (share * g[name]) ** 2
-            decay = 0.0 if kinds[name] == "vector" else settings.weight_decay
+            decay = 0.0 if kinds[name] == "vector" else settings.optimizer.weight_decay
             adam = m[name] / (1 - b1**number) / (np.sqrt(v[name] / (1 - b2**number)) + 1e-8)
             update[name] = -adam - decay * w
         made.append(update)
@@ -248,6 +250,7 @@ def test_muon_orthogonalises_matrices_and_only_them() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt", "mamba"])
+@pytest.mark.slow
 def test_sophia_estimates_the_hessian_of_the_very_loss(kind: str) -> None:
     """nu is (1 - beta2) times Hutchinson's estimate s * (H s), here for the same signs s by reverse over reverse, at
     the steps 0 and 10 and at no other. Catches a loss of another dropout key or batch, an update every step or never,
@@ -259,7 +262,7 @@ def test_sophia_estimates_the_hessian_of_the_very_loss(kind: str) -> None:
     def sophia(state: TrainState) -> Any:
         return state.optimizer[1][0]
 
-    state = init_state(settings)
+    state = random_state(settings)
     signs = optax.tree.random_like(signs_key, state.model, jax.random.rademacher, dtype=jnp.float32)
     key = jax.random.fold_in(jax.random.key(settings.seed), 0)
 
@@ -268,7 +271,7 @@ def test_sophia_estimates_the_hessian_of_the_very_loss(kind: str) -> None:
         return optax.tree.vdot(gradient, signs)
 
     product = jax.jit(jax.grad(slope), compiler_options=QUICK)(state.model)
-    expected = by_name(jax.tree.map(lambda s, h: (1 - settings.beta2) * s * h, signs, product))
+    expected = by_name(jax.tree.map(lambda s, h: (1 - settings.optimizer.beta2) * s * h, signs, product))
     seen = []
     for _ in range(11):
         state, _ = quick_step(state, inputs, targets, jnp.float32(1e-3), settings)
@@ -286,9 +289,9 @@ def test_sophia_estimates_the_hessian_of_the_very_loss(kind: str) -> None:
 # --- The step ---------------------------------------------------------------------------------------------------------
 
 
-def batches(accumulate: int, batch: int, seed: int = 0) -> tuple[Array, Array]:
+def batches(count: int, batch: int, seed: int = 0) -> tuple[Array, Array]:
     """Windows of a random text as inputs and targets [A, B, T], for any vocabulary of MODELS."""
-    windows = np.random.default_rng(seed).integers(0, len(set(PERIOD)), (accumulate, batch, 33)).astype(np.int32)
+    windows = np.random.default_rng(seed).integers(0, len(set(PERIOD)), (count, batch, 33)).astype(np.int32)
     return jnp.asarray(windows[..., :-1]), jnp.asarray(windows[..., 1:])
 
 
@@ -296,7 +299,7 @@ def run_steps(settings: TrainConfig, steps: int, rate: float = 3e-3) -> tuple[Tr
     """Steps on windows of the repetitive text; the losses before each."""
     ids = np.array([sorted(set(PERIOD)).index(letter) for letter in PERIOD * 8], np.int32)
     starts = np.random.default_rng(0).integers(0, len(ids) - 33, (steps, 1, settings.batch_size))
-    state, losses = init_state(settings), []
+    state, losses = random_state(settings), []
     for start in starts:
         windows = ids[start[..., None] + np.arange(33)]
         state, metrics = quick_step(state, windows[..., :-1], windows[..., 1:], jnp.float32(rate), settings)
@@ -309,7 +312,7 @@ def test_one_step_of_the_model_is_adamw() -> None:
     norm reported after clipping, and gradients of something else than the mean loss."""
     settings = config("jamba", gradient_clip=0.1, weight_decay=0.1)
     inputs, targets = batches(1, 4)
-    state = init_state(settings)
+    state = random_state(settings)
     model = jax.tree.map(np.asarray, state.model)
     gradient = jax.jit(
         jax.grad(lambda model: losses(model, inputs, targets, jax.random.key(0))[0]), compiler_options=QUICK
@@ -327,6 +330,7 @@ def test_one_step_of_the_model_is_adamw() -> None:
         np.testing.assert_allclose((value - before[name])[sure], 0.01 * expected[name][sure], atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_parameters_learn_at_their_own_rates() -> None:
     """RWKV-7's groups: only its square matrices, the channel mix and the tables decay; the decay's bias learns at twice
     the rate (a first update of AdamW is the gradient's sign), all else at the rate itself. The last layers, zero at
@@ -334,7 +338,7 @@ def test_parameters_learn_at_their_own_rates() -> None:
     mixer = RWKV7Config(n_head=2, decay_rank=3, a_rank=3, v_rank=3, gate_rank=3)
     model = rwkv(mixer, n_layer=1, hidden_size=16, width=1.0, gated=False)
     settings = dataclasses.replace(config("gpt", gradient_clip=0.0, weight_decay=0.0), model=model)
-    state = init_state(settings)
+    state = random_state(settings)
     rng = np.random.default_rng(0)
     drawn = jax.tree.map(
         lambda w: jnp.asarray(np.asarray(w) + 0.3 * rng.standard_normal(w.shape), w.dtype), state.model
@@ -358,7 +362,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     results = []
     for shape in ((3, 2, 32), (1, 6, 32)):
         batch = (inputs.reshape(shape), targets.reshape(shape))
-        state, metrics = quick_step(init_state(settings), *batch, jnp.float32(0.0), settings)
+        state, metrics = quick_step(random_state(settings), *batch, jnp.float32(0.0), settings)
         results.append((by_name(state.optimizer[1][0].mu), {name: float(value) for name, value in metrics.items()}))
     (moments, metrics), (moments_of_one, metrics_of_one) = results
     assert metrics == pytest.approx(metrics_of_one, rel=1e-5)
@@ -371,7 +375,7 @@ def test_dropout_has_its_own_key_at_every_step_and_batch() -> None:
     again, in the next step or in the other half of an accumulated batch, and dropout that is ignored."""
     settings = config("gpt", dropout=0.5)
     inputs, targets = batches(1, 4)
-    state = init_state(settings)
+    state = random_state(settings)
     values = []
     for step in (0, 1, 2, 0):
         state = TrainState(jnp.int32(step), state.model, state.optimizer)
@@ -379,28 +383,30 @@ def test_dropout_has_its_own_key_at_every_step_and_batch() -> None:
         values.append(float(metrics["loss"]))
     assert len(set(values[:3])) == 3 and values[3] == values[0]
     twice = (jnp.concatenate([part, part]) for part in (inputs, targets))
-    _, metrics = quick_step(init_state(settings), *twice, jnp.float32(0.0), settings)
+    _, metrics = quick_step(random_state(settings), *twice, jnp.float32(0.0), settings)
     assert abs(float(metrics["loss"]) - values[0]) > 1e-4
 
 
 def test_the_state_is_donated() -> None:
     """Catches a step that holds weights and moments twice."""
     settings = config("gpt")
-    state = init_state(settings)
-    train_step(state, *batches(1, 4), jnp.float32(0.0), settings)
+    state = random_state(settings)
+    train_step(*arguments(state, *batches(1, 4), 0.0, settings))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.model, state.optimizer)) if leaf.size > 1)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_every_optimizer_learns(name: str) -> None:
     """20 steps at the optimizer's own default rates; the hybrid has every kind of parameter. Catches NaN (Newton-Schulz
     from an unscaled matrix, a Hessian below zero) and updates with the wrong sign."""
     settings = config("jamba", optimizer=name)
-    state, losses = run_steps(settings, 40, settings.rate)
-    assert np.isfinite(losses).all() and checkpoint.finite(state.optimizer)
+    state, losses = run_steps(settings, 40, settings.peak_rate)
+    assert np.isfinite(losses).all() and checkpoint.all_finite(state.optimizer)
     assert np.mean(losses[-5:]) < losses[0] - 0.4
 
 
+@pytest.mark.slow
 def test_bfloat16() -> None:
     """Activations in bfloat16, everything that is kept in float32. Catches weights or moments rounded to bfloat16."""
     state, losses = run_steps(config("jamba", dtype="bfloat16"), 40)
@@ -414,13 +420,13 @@ def test_another_rate_or_length_compiles_nothing() -> None:
     comes from the compilation cache. Catches a rate that is a constant of the program."""
     settings = config("gpt", optimizer="adamw", max_steps=7)
     inputs, targets = batches(1, 4)
-    before = train_step._cache_size()
-    state = init_state(settings)
+    train_step.clear_cache()  # a test before this one may have compiled the same program
+    state = random_state(settings)
     for rate in (1e-3, 2e-3, 5e-4):
-        state, _ = train_step(state, inputs, targets, jnp.float32(rate), settings)
-    assert train_step._cache_size() == before + 1
+        state, _ = train_step(*arguments(state, inputs, targets, rate, settings))
+    assert train_step._cache_size() == 1
     other = dataclasses.replace(settings, max_steps=9, learning_rate=0.5, schedule="wsd", warmup_steps=3)
-    programs = {train_step.lower(state, inputs, targets, jnp.float32(0.1), one).as_text() for one in (settings, other)}
+    programs = {train_step.lower(*arguments(state, inputs, targets, 0.1, one)).as_text() for one in (settings, other)}
     assert len(programs) == 1
 
 
@@ -578,14 +584,21 @@ def test_runs_without_a_name_are_numbered(tmp_path: Path) -> None:
 def test_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """57 windows of 32 tokens in an epoch: 2 epochs of 4 x 3 windows a step are round(9.5) steps, which see batch after
     batch. Catches windows counted as steps, and accumulated batches that come again in the next step or never."""
-    real, seen = loop.train_step, []
+    real, seen = step_module.train_step, []
 
-    def watched(state: TrainState, inputs: Any, targets: Any, *rest: Any) -> Any:
-        seen.extend(zip(inputs, targets, strict=True))
-        return real(state, inputs, targets, *rest)
+    def watched(state: TrainState, batch: Any, *rest: Any) -> Any:
+        seen.extend(zip(batch.inputs, batch.targets, strict=True))
+        return real(state, batch, *rest)
 
-    monkeypatch.setattr(loop, "train_step", watched)
-    settings = config("gpt", text_file(tmp_path, PERIOD * 160), epochs=2, accumulate=3, sample_tokens=0, log_interval=1)
+    monkeypatch.setattr(step_module, "train_step", watched)
+    settings = config(
+        "gpt",
+        text_file(tmp_path, PERIOD * 160),
+        epochs=2,
+        gradient_accumulation_steps=3,
+        sample_tokens=0,
+        log_interval=1,
+    )
     run = train(settings, tmp_path / "run")
     assert [row["step"] for row in run.metrics() if "loss" in row] == list(range(1, round(2 * 57 / 12) + 1))
     assert run.config.epochs == 2 and run.config.max_steps is None
@@ -599,13 +612,13 @@ def test_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_max_minutes_becomes_a_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a run that goes on for ever, a length that is not recorded, and a rate that does not come to its end. The
     limits are those of the program: 1.2 times the minutes, and then the last evaluation."""
-    monkeypatch.setattr(loop, "MEASURE_SECONDS", 0.3)
+    monkeypatch.setattr(time_budget, "MEASURE_SECONDS", 0.3)
     began = time.monotonic()
     run = train(config("gpt", text_file(tmp_path), max_minutes=0.05, sample_tokens=0), tmp_path / "run")
-    assert time.monotonic() - began < 60 * 0.05 * loop.OVERTIME + 15
+    assert time.monotonic() - began < 60 * 0.05 * time_budget.OVERTIME + 15
     state = checkpoint.load_state(run.folder / "checkpoints" / f"step_{last_step(run):08d}")
-    assert state["total"] == last_step(run) > loop.MEASURE_STEPS
-    assert run.metrics()[-1]["seconds"] < 60 * 0.05 * loop.OVERTIME + 5
+    assert state["total"] == last_step(run) > time_budget.MEASURE_STEPS
+    assert run.metrics()[-1]["seconds"] < 60 * 0.05 * time_budget.OVERTIME + 5
 
 
 def last_step(run: api.Run) -> int:
@@ -620,8 +633,8 @@ def test_max_minutes_ends_a_run_too_slow_to_be_measured(tmp_path: Path, monkeypa
         assert time.monotonic() - began < 60, "the run goes on and on"
         return 1e-3
 
-    monkeypatch.setattr(loop, "MEASURE_STEPS", 10**9)
-    monkeypatch.setattr(loop, "learning_rate", rate)
+    monkeypatch.setattr(time_budget, "MEASURE_STEPS", 10**9)
+    monkeypatch.setattr(step_module, "learning_rate", rate)
     run = train(config("gpt", text_file(tmp_path), max_minutes=0.01, sample_tokens=0), tmp_path / "run")
     assert checkpoint.steps(run.folder / "checkpoints")[-1] == last_step(run)
 
@@ -642,8 +655,8 @@ def test_a_run_that_diverges_stops(tmp_path: Path, options: dict[str, Any]) -> N
     with pytest.raises(UserError, match=r"The loss .*checkpoint of step 0.*--learning-rate 3e\+02"):
         train(settings, tmp_path / "run")
     run = api.load(tmp_path / "run")
-    assert run.step == 0 and checkpoint.finite(run.model)
-    assert checkpoint.finite(api.load(tmp_path / "run", "last").model)
+    assert run.step == 0 and checkpoint.all_finite(run.model)
+    assert checkpoint.all_finite(api.load(tmp_path / "run", "last").model)
     rows = run.metrics()
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert max(row.get("loss", 0.0) for row in rows) < 2 * math.log(6)
@@ -653,7 +666,7 @@ def test_a_run_that_diverges_stops(tmp_path: Path, options: dict[str, Any]) -> N
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_weights_that_are_not_numbers_are_never_saved(tmp_path: Path, bad: float, monkeypatch: Any) -> None:
     """The last step makes a weight NaN, and no loss of a further step will tell. Catches a run that is called done."""
-    real = loop.train_step
+    real = step_module.train_step
 
     def spoilt(state: TrainState, *rest: Any) -> Any:
         after, metrics = real(state, *rest)
@@ -663,7 +676,7 @@ def test_weights_that_are_not_numbers_are_never_saved(tmp_path: Path, bad: float
             )
         return after, metrics
 
-    monkeypatch.setattr(loop, "train_step", spoilt)
+    monkeypatch.setattr(step_module, "train_step", spoilt)
     with pytest.raises(UserError, match="is not a number at step 4"):
         train(config("gpt", text_file(tmp_path), max_steps=4, eval_interval=2, sample_tokens=0), tmp_path / "run")
     assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [0, 2]
@@ -702,6 +715,7 @@ def test_the_largest_seed(tmp_path: Path) -> None:
     assert train(settings, tmp_path / "run").step in (0, 1)
 
 
+@pytest.mark.slow
 def test_the_command_line_from_training_to_info(run_cli: Any, tmp_path: Path) -> None:
     """The four verbs one after another on one run, in processes of their own. Catches what only the real program does:
     the order of imports, options that do not reach the run, files that another verb cannot read."""

@@ -20,7 +20,7 @@ from linearnexus.training.report import read_metrics, standing, write_report
 from linearnexus.training.verdict import BANDS, Band, Usual, find_band, judge, make_band, recipe
 
 BAND = Band((Usual(0, 4.2, 4.3, 4.3), Usual(100, 2.0, 2.1, 2.2), Usual(200, 1.0, 1.1, 1.5)), seeds=5, ended=(200,))
-RUN = {"optimizer": "adamw", "learning_rate": 3e-3, "info": {"frequencies_loss": 2.9}}
+RUN = {"optimizer": "adamw", "learning_rate": 3e-3, "info": {"unigram_loss": 2.9}}
 
 
 def rows(validation: dict[int, float], training: float = 1.0, rate: float = 1.0) -> list[dict[str, Any]]:
@@ -39,8 +39,8 @@ def test_between_two_steps_a_band_is_interpolated() -> None:
 
 
 def test_a_band_lies_between_runs_that_end_and_runs_that_go_on() -> None:
-    going_on = {"0": [4.2, 4.3], "50": [3.0, 3.1], "100": [2.0, 2.2], "200": [1.5, 1.4], "400": [1.2, 1.3]}
-    band = make_band({"going_on": going_on, "ending": {"100": [1.8, 1.9], "400": [0.9, 0.8]}})
+    full_rate = {"0": [4.2, 4.3], "50": [3.0, 3.1], "100": [2.0, 2.2], "200": [1.5, 1.4], "400": [1.2, 1.3]}
+    band = make_band({"full_rate": full_rate, "ending": {"100": [1.8, 1.9], "400": [0.9, 0.8]}})
     assert band.seeds == 2 and band.ended == (100, 400)
     assert band.at(0) == (0, 4.2, 4.3, 4.3) and band.at(50) == (50, 3.0, 3.1, 3.1)  # nothing has ended so early
     assert band.at(100) == (100, 1.8, 1.9, 2.2) and band.at(400) == (400, 0.8, 0.9, 1.3)
@@ -118,7 +118,7 @@ def test_the_bands_are_of_the_presets_as_they_are_now() -> None:
         assert band is not None and band.seeds == 5
         assert find_band({**config, "batch_size": 8}) is None and find_band({**config, "data": "my.txt"}) is None
         assert find_band({**config, "learning_rate": 0.1, "seed": 7, "max_steps": 5}) is band
-        assert all(edge.least <= edge.most <= edge.going_on for edge in band.edges)
+        assert all(edge.least <= edge.most <= edge.full_rate for edge in band.edges)
         assert band.edges[-1].most < 0.8 < 4 < band.edges[0].least  # from guessing to sentences
 
 
@@ -137,6 +137,7 @@ def test_what_frequencies_know(tmp_path: Path) -> None:
 SMALL = {"n_layer": 1, "hidden_size": 32, "sequence_length": 32, "batch_size": 8, "sample_tokens": 0, "quiet": True}
 
 
+@pytest.mark.slow
 def test_little_text_is_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = random.Random(0).choices(["the", "dog", "sat", "on", "a", "mat", "saw", "one", "big", "fox"], k=150)
@@ -147,6 +148,7 @@ def test_little_text_is_learned_by_heart(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.words.split(":")[0] in write_report(run.folder).read_text()
 
 
+@pytest.mark.slow
 def test_letters_in_random_order_cannot_be_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("shuffled.txt").write_text("".join(random.Random(0).choices("etaoin shrdlu", range(13, 0, -1), k=40_000)))

@@ -6,6 +6,8 @@ from typing import Any
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.optimizers import optimizer_config
+from linearnexus.training.optimizers.optimizer_config import option_names, with_fields
 
 # The letter after "a" tells how long ago "d" was: a model that sees one letter, or two, stays far above loss 0.
 PERIOD = "abacabadabae\n"
@@ -22,15 +24,12 @@ MODELS = {
 SETTINGS: dict[str, Any] = {
     "sequence_length": 32,
     "batch_size": 4,
-    "optimizer": "adamw",
+    "optimizer": "adamw(weight_decay=0.1, beta1=0.9, beta2=0.95)",
     "warmup_steps": 10,
     "schedule": "cosine",
-    "final_fraction": 0.1,
-    "weight_decay": 0.1,
-    "beta1": 0.9,
-    "beta2": 0.95,
+    "min_lr_ratio": 0.1,
     "gradient_clip": 1.0,
-    "accumulate": 1,
+    "gradient_accumulation_steps": 1,
 }
 
 
@@ -44,4 +43,7 @@ def config(kind: str, data: str = "", dropout: float = 0.0, dtype: str = "float3
     """A run of a tiny model: T = 32, B = 4, hidden size 32."""
     model = MODELS[kind]
     model = ModelConfig(**{**vars(model), "vocab_size": len(set(PERIOD)), "dropout": dropout, "dtype": dtype})
-    return TrainConfig(model=model, preset=f"tiny-{kind}", data=data, **{**SETTINGS, **options})
+    given = {**SETTINGS, **options}
+    fields = {name: given.pop(name) for name in option_names() if name in given}
+    given["optimizer"] = with_fields(optimizer_config(given["optimizer"]), fields)
+    return TrainConfig(model=model, preset=f"tiny-{kind}", data=data, **given)

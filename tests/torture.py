@@ -138,7 +138,8 @@ def note(run: Path, before: int, pid: int, happened: Torment) -> None:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs do not have in common, beside times: weights, optimizer, metrics, samples, config."""
+    """What two finished runs do not have in common, beside times: weights and what else the checkpoints hold, metrics,
+    samples, config."""
     found = [
         f"{name} differs"
         for name in ("config.json", "tokenizer.json", "samples.txt")
@@ -159,10 +160,14 @@ def differences(one: Path, other: Path) -> list[str]:
         states = [without_times(checkpoint.load_state(folder(run, step))) for run in (one, other)]
         if states[0] != states[1]:
             found.append(f"state.json of step {step} differs")
+        files, others_files = ({path.name for path in folder(run, step).iterdir()} for run in (one, other))
+        if files != others_files:
+            found.append(f"the checkpoints of step {step} have other files: {', '.join(sorted(files ^ others_files))}")
         found += [
             f"{name} of step {step} differs: {tensors(folder(one, step), folder(other, step), name)}"
-            for name in (checkpoint.MODEL, checkpoint.OPTIMIZER)
-            if (folder(one, step) / name).read_bytes() != (folder(other, step) / name).read_bytes()
+            for name in sorted(files & others_files)
+            if name.endswith(".safetensors")
+            and (folder(one, step) / name).read_bytes() != (folder(other, step) / name).read_bytes()
         ]
     return found
 

@@ -3,16 +3,16 @@
 Look first at: `build`.
 """
 
-from linearnexus.core.machine import give_back, prepare
+from linearnexus.core.machine import prepare, return_free_memory
 
 prepare()  # as the command line does, before JAX is imported
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.race.worker import Unit, serve  # noqa: E402
 from benchmarks.race.works import Work  # noqa: E402
+from linearnexus.data.batches import Batch  # noqa: E402
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
 from linearnexus.generation.engine import Generator  # noqa: E402
 from linearnexus.mixers.configs import AttentionConfig, Mamba2Config, MambaConfig, MLPConfig  # noqa: E402
@@ -22,7 +22,9 @@ from linearnexus.models.language_model import LanguageModel  # noqa: E402
 from linearnexus.models.quantize import quantize  # noqa: E402
 from linearnexus.tokenizers.char import CharTokenizer  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
-from linearnexus.training.step import init_state, train_step  # noqa: E402
+from linearnexus.training.objective import CrossEntropy  # noqa: E402
+from linearnexus.training.optimizers import AdamWConfig  # noqa: E402
+from linearnexus.training.step import Update, random_state  # noqa: E402
 
 
 def model_config(work: Work) -> ModelConfig:
@@ -46,22 +48,22 @@ def build(work: Work, side: str) -> Unit:
         model=model_config(work),
         batch_size=work.batch,
         sequence_length=work.length,
-        optimizer="adamw",
+        optimizer=AdamWConfig(),
         learning_rate=1e-3,
     )
     if work.kind == "training":
-        state = init_state(config)
+        state, update = random_state(config), Update(config, CrossEntropy())
         ids = np.random.default_rng(0).integers(0, work.vocab_size, (1, work.batch, work.length + 1)).astype(np.int32)
-        inputs, targets, rate = ids[:, :, :-1], ids[:, :, 1:], jnp.float32(1e-3)
+        batch = Batch(ids[:, :, :-1], ids[:, :, 1:])
 
         def step() -> int:
             nonlocal state
             first = int(state.step) == 0
-            state, metrics = train_step(state, inputs, targets, rate, config)
+            state, metrics = update.at_rate(state, batch, 1e-3)
             assert np.isfinite(metrics["loss"])  # waits, as the peers do
             if first:
-                give_back()  # as the training loop does
-            return inputs.size
+                return_free_memory()  # as the training loop does
+            return batch.inputs.size
 
         return step
     letters = "".join(map(chr, range(0x4E00, 0x4E00 + work.vocab_size)))

@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class ChatOptions:
     run: tyro.conf.Positional[str]  # a run folder, or runs/latest
     system: str | None = None  # what the model is told before the conversation
     sampling: SamplingConfig = SamplingConfig(temperature=0.5)
@@ -38,16 +38,17 @@ class Options:
     checkpoint: str = "best"  # best (lowest validation loss), last, or a step
     # bfloat16 takes half the memory, int8 a quarter, and a large model writes faster with it; each a little less exact
     weights: Weights = "float32"
+    average: bool = False  # the moving average of the weights, of a run that was trained with --ema-decay
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "chat", DESCRIPTION)
+    options = parse(ChatOptions, arguments, "chat", DESCRIPTION)
     run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported
     prepare(warn)
     from linearnexus import api
     from linearnexus.posttraining.chat import Chat
 
-    run = api.load(options.run, options.checkpoint, warn, options.weights)
+    run = api.load(options.run, options.checkpoint, warn, options.weights, options.average)
     chat = Chat(run.generator, options.system, options.sampling, options.max_tokens, warn)
     person = sys.stdin.isatty()
     if person:

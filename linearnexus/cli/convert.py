@@ -19,14 +19,15 @@ run folder into a Hugging Face folder. What the source is decides the direction.
 
 
 @dataclass(frozen=True)
-class Options:
+class ConvertOptions:
     source: tyro.conf.Positional[str]  # a Hugging Face folder, a .gguf file, or a run folder
     destination: tyro.conf.Positional[str]  # the new folder
     checkpoint: str = "best"  # of a run: best (lowest validation loss), last, or a step
+    average: bool = False  # of a run that was trained with --ema-decay: the moving average of its weights
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "convert", DESCRIPTION)
+    options = parse(ConvertOptions, arguments, "convert", DESCRIPTION)
     source, destination = Path(options.source), Path(options.destination)
     if destination.exists():  # told before JAX is imported
         raise UserError(f"{destination} exists and is not overwritten; give a new folder.")
@@ -38,5 +39,5 @@ def main(arguments: list[str]) -> None:
         print(f"{opened.family} of {opened.parameters:,} parameters (n_layer {opened.config.n_layer}), now the run")
         print(f'{destination}. Let it write: linearnexus generate {destination} "Once upon a time"')
     else:
-        family = from_run(source, destination, options.checkpoint, warn)
+        family = from_run(source, destination, options.checkpoint, warn, options.average)
         print(f"{destination} is a {family} model now, in the layout of Hugging Face.")

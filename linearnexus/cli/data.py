@@ -45,7 +45,7 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
-class ShowOptions:
+class DataShowOptions:
     folder: tyro.conf.Positional[str]  # that `data prepare` made
     documents: int = 3  # how many to show
     seed: int | None = None  # which; default: others each time
@@ -148,7 +148,9 @@ def _summary(prepared: Prepared) -> None:
 def _show(arguments: list[str]) -> None:
     import numpy as np
 
-    options = parse(ShowOptions, arguments, "data show", "Tell what a prepared folder holds, and show some documents.")
+    options = parse(
+        DataShowOptions, arguments, "data show", "Tell what a prepared folder holds, and show some documents."
+    )
     prepared = open_prepared(options.folder)
     _summary(prepared)
     tokens = prepared.tokens("train")

@@ -23,7 +23,7 @@ tokenizers. Every token but the first is scored once."""
 
 
 @dataclass(frozen=True)
-class Options:
+class EvalOptions:
     run: tyro.conf.Positional[str]  # a run folder, or runs/latest
     corpus: tyro.conf.Positional[str]  # a corpus, a text file, a folder, a pattern
     # the whole text, or its last part alone, which a run on it was not trained on; default: that part where the run was
@@ -36,17 +36,18 @@ class Options:
     checkpoint: str = "best"  # best (lowest validation loss), last, or a step
     # bfloat16 takes half the memory, int8 a quarter, and a large model writes faster with it; each a little less exact
     weights: Weights = "float32"
+    average: bool = False  # the moving average of the weights, of a run that was trained with --ema-decay
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "eval", DESCRIPTION)
+    options = parse(EvalOptions, arguments, "eval", DESCRIPTION)
     run_folder.read_config(run_folder.find(options.run))  # mistakes are told before JAX is imported
     text = load_corpus(options.corpus).text
     prepare(warn)
     from linearnexus import api
 
     began = time.perf_counter()
-    run = api.load(options.run, options.checkpoint, warn, options.weights)
+    run = api.load(options.run, options.checkpoint, warn, options.weights, options.average)
     part = options.part or run.part(text)
     score = run.evaluate(
         text, options.sequence_length, options.stride, options.carry_state, part=part, batch_size=options.batch_size

@@ -26,7 +26,7 @@ DESCRIPTION = f"""Explain a concept: {", ".join(TOPICS)}. Without a topic: the l
 
 
 @dataclass(frozen=True)
-class Options:
+class ExplainOptions:
     topic: tyro.conf.Positional[str] = ""  # what to explain
     text: tyro.conf.Positional[str] = ""  # a text of yours; for hybrid, cache and size a preset or a run
     run: str | None = None  # the trained model to look into: a run folder; None: the latest
@@ -34,7 +34,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "explain", DESCRIPTION)
+    options = parse(ExplainOptions, arguments, "explain", DESCRIPTION)
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
     console.print(Text.assemble(("Next: ", "bold"), topic.command), soft_wrap=True)  # to copy
 
 
-def made(options: Options) -> "Explanation":
+def made(options: ExplainOptions) -> "Explanation":
     """What the topic says of what it was given. Raises UserError for what it has no use for."""
     name, text = options.topic, options.text
     topic = TOPICS[name]

@@ -20,7 +20,7 @@ DEFAULT_TOKENS = 300
 
 
 @dataclass(frozen=True)
-class Options:
+class GenerateOptions:
     run: tyro.conf.Positional[str]  # a run folder, or runs/latest
     prompt: tyro.conf.Positional[str]  # the beginning of the text
     sampling: SamplingConfig = SamplingConfig()
@@ -30,15 +30,16 @@ class Options:
     checkpoint: str = "best"  # best (lowest validation loss), last, or a step
     # bfloat16 takes half the memory, int8 a quarter, and a large model writes faster with it; each a little less exact
     weights: Weights = "float32"
+    average: bool = False  # the moving average of the weights, of a run that was trained with --ema-decay
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "generate", DESCRIPTION)
+    options = parse(GenerateOptions, arguments, "generate", DESCRIPTION)
     run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported
     prepare(warn)
     from linearnexus import api
 
-    run = api.load(options.run, options.checkpoint, warn, options.weights)
+    run = api.load(options.run, options.checkpoint, warn, options.weights, options.average)
     length = options.max_tokens
     if length is None:
         length = run.generator.room(options.prompt, DEFAULT_TOKENS)

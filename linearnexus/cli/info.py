@@ -24,13 +24,13 @@ LENGTHS = (128, 1024, 8192, 65536)
 
 
 @dataclass(frozen=True)
-class Options:
+class InfoOptions:
     model: tyro.conf.Positional[str]  # a preset, a run folder, or the .py file of a recipe
     vocab_size: int | None = None  # size of the vocabulary; default: the preset's or the run's
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "info", DESCRIPTION)
+    options = parse(InfoOptions, arguments, "info", DESCRIPTION)
     config = model_config(options.model)
     if options.vocab_size is not None:
         config = dataclasses.replace(config, vocab_size=options.vocab_size)

@@ -27,7 +27,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Options:
+class InspectOptions:
     run: tyro.conf.Positional[str]  # a run folder, or runs/latest
     prompt: tyro.conf.Positional[str]  # the text to look at
     sampling: SamplingConfig = SamplingConfig()
@@ -36,7 +36,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, arguments, "inspect", DESCRIPTION)
+    options = parse(InspectOptions, arguments, "inspect", DESCRIPTION)
     if options.top < 1:
         raise UserError(f"top is {options.top}; it counts the candidates to show, so give 1 or more.")
     run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported

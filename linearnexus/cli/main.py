@@ -56,7 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = renames_told(warnings.showwarning)
             importlib.import_module("linearnexus.models.own_mixers").load_own_mixers()
-            importlib.import_module("linearnexus.posttraining.config")  # any run may be one of fine-tuning
             importlib.import_module(f"linearnexus.cli.{verb}").main(arguments[1:])
     except UserError as error:
         fail(str(error), 2)

@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 
 import tyro
 
+from linearnexus.cli.main import warn
 from linearnexus.core.config import describe, fits, make
 from linearnexus.core.errors import UserError
+from linearnexus.core.renames import rename_options
+from linearnexus.training.optimizers.optimizer_config import OptimizerConfig, optimizer_config, spec_of
 
 T = TypeVar("T")
 WORDS = {"True": True, "False": False, "None": None}
@@ -24,6 +27,7 @@ WORDS = {"True": True, "False": False, "None": None}
 def parse(cls: type[T], arguments: list[str], verb: str, description: str, **default: Any) -> T:
     """The options of a verb; `default=` an object with other defaults than the class's. Raises UserError for what tyro
     refuses."""
+    arguments = rename_options("train", arguments, warn)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -64,6 +68,20 @@ def _optional(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pr
         instance_from_str=lambda words: None if words == ["None"] else spec.instance_from_str(words),
         is_instance=lambda value: value is None or spec.is_instance(value),
         str_from_instance=lambda value: ["None"] if value is None else spec.str_from_instance(value),
+    )
+
+
+@REGISTRY.primitive_rule
+def _optimizer(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """An optimizer is its name, or `muon(weight_decay=0.05)`; `with_options` makes a config of the text."""
+    if info.type is not OptimizerConfig:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STR",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: isinstance(value, str | OptimizerConfig),
+        str_from_instance=lambda value: [value if isinstance(value, str) else spec_of(value)],
     )
 
 
@@ -116,6 +134,7 @@ def _explain(cls: type, arguments: list[str], verb: str) -> None:
             f"their names ({more})."
         )
     for owner, values_of_owner in given.items():
+        values_of_owner.pop("optimizer", None)
         if owner is not cls:
             make(owner, values_of_owner)  # a value out of range says so
 
@@ -139,6 +158,9 @@ def _is_option(word: str) -> bool:
 
 
 def _value(option: str, word: str, kind: Any) -> Any:
+    if kind is OptimizerConfig:
+        optimizer_config(word)
+        return word
     for read in (int, float, WORDS.__getitem__, str):
         with contextlib.suppress(ValueError, KeyError):
             if fits(value := read(word), kind):

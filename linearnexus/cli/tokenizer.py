@@ -36,7 +36,7 @@ LETTERS = CharTokenizer("abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TokenizerTrainOptions:
     corpus: tyro.conf.Positional[str]  # stories, python-docs, shakespeare, or a text file, a folder, a glob
     kind: Literal["bpe", "word", "char"] = "bpe"  # what a token is: a piece of a word, a word, a character
     vocab_size: int | None = None  # tokens to learn at most; None: 4,096 (bpe) or 20,000 (word)
@@ -44,7 +44,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class ShowOptions:
+class TokenizerShowOptions:
     text: tyro.conf.Positional[str] = ""  # the text to cut
     tokenizers: tuple[str, ...] = ("char", "byte", "word", "bpe", "gpt2")  # also cl100k, o200k, bpe:1024, files
     data: str = "stories"  # what char, word and bpe are trained on
@@ -55,14 +55,14 @@ def main(arguments: list[str]) -> None:
     if verb in ("--help", "-h", "help"):
         print(HELP, end="")
     elif verb == "train":
-        train(parse(TrainOptions, arguments[1:], "tokenizer train", TRAIN))
+        train(parse(TokenizerTrainOptions, arguments[1:], "tokenizer train", TRAIN))
     elif verb == "show":
-        show(parse(ShowOptions, arguments[1:], "tokenizer show", SHOW))
+        show(parse(TokenizerShowOptions, arguments[1:], "tokenizer show", SHOW))
     else:
         raise unknown("command of tokenizer", verb, ("train", "show"))
 
 
-def train(options: TrainOptions) -> None:
+def train(options: TokenizerTrainOptions) -> None:
     spec = options.kind if options.vocab_size is None else f"{options.kind}:{options.vocab_size}"
     check(spec)
     if os.path.lexists(options.output):
@@ -81,7 +81,7 @@ def train(options: TrainOptions) -> None:
     print(f"Saved as {options.output}. Train with it: linearnexus train --tokenizer {path} --data {options.corpus}")
 
 
-def show(options: ShowOptions) -> None:
+def show(options: TokenizerShowOptions) -> None:
     from rich.console import Console
     from rich.table import Table
 

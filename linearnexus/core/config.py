@@ -4,7 +4,7 @@ Config classes import without JAX, so that the command line answers at once. The
 builds (`config.build()` in its own class); the name given to `@config` serves JSON and the command line, and nothing
 else.
 
-Look first at: `config`, `to_json`, `from_json`.
+Look first at: `config`, `to_json`, `from_json`, `config_class`.
 """
 
 import dataclasses
@@ -14,10 +14,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.core.renames import CONFIG_FIELDS, accepts_old_names, rename_fields
+from linearnexus.core.renames import CONFIG_FIELDS, accepts_old_names, moved_fields, rename_fields
+from linearnexus.core.resolve import resolve
 
 T = TypeVar("T")
 _TYPES: dict[str, type] = {}
+# Where the configs are that JSON may name. A module is imported when a name is met that is not known yet.
+_MODULES = (
+    "linearnexus.mixers.configs",
+    "linearnexus.models.config",
+    "linearnexus.generation.config",
+    "linearnexus.training.config",
+    "linearnexus.posttraining.config",
+)
 
 
 @dataclass_transform(frozen_default=True)
@@ -35,6 +44,19 @@ def config(name: str) -> Callable[[type[T]], type[T]]:
         return made
 
     return register
+
+
+def config_class(name: str) -> type[Any]:
+    """The config class that JSON knows as `name`. Raises UserError where there is none."""
+    for module in _MODULES:
+        if name in _TYPES:
+            break
+        resolve(f"{module}:__name__")
+    if name not in _TYPES:
+        resolve("linearnexus.core.plugins:load_plugins")()
+    if name not in _TYPES:
+        raise unknown("config type", name, _TYPES)
+    return _TYPES[name]
 
 
 def config_types(base: type) -> dict[str, type[Any]]:
@@ -64,11 +86,11 @@ def from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = dict(value)
-    name = fields.pop("type", None)
-    if name not in _TYPES:
-        raise unknown("config type", str(name), _TYPES)
+    name = str(fields.pop("type", None))
+    cls = config_class(name)
     fields = rename_fields(name, fields, tell=False)  # a file of an earlier version is nobody's mistake
-    return make(_TYPES[name], {key: from_json(item) for key, item in fields.items()})
+    fields = moved_fields(name, cls, fields, tell=False)
+    return make(cls, {key: from_json(item) for key, item in fields.items()})
 
 
 def make(cls: type[T], values: dict[str, Any]) -> T:

@@ -11,9 +11,17 @@ class UserError(ValueError):
     """
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> UserError:
+class UnknownNameError(UserError):
+    """A name that nothing has; `kind` says what it should have named."""
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a misspelt name: it names the nearest valid one, or lists them all."""
     names = sorted(known)
     near = get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."
-    return UserError(f"There is no {kind} named '{given}'; {hint}")
+    return UnknownNameError(kind, f"There is no {kind} named '{given}'; {hint}")

@@ -1,5 +1,5 @@
-"""What is set on the machine before the first computation (the compilation cache, memory that stays with the process,
-one computation at a time on a CPU), and what goes back to it after the first step.
+"""Settings of the process, made once before its first computation (the compilation cache, memory that stays with the
+process, one computation at a time on a CPU), and what goes back to the system after the first step.
 
 Look first at: `prepare`.
 """
@@ -11,8 +11,10 @@ import tempfile
 import warnings
 from collections.abc import Callable
 
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import cache_dir
 
+jax = LazyPackage("jax")
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX, NEVER = -1, -4, -8, -1  # glibc's malloc.h
 MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # Linux's mman.h; bytes
 
@@ -34,7 +36,7 @@ def keep_heap() -> None:
     _ask_for_huge_pages(libc, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
-def give_back() -> None:
+def return_free_memory() -> None:
     """Gives what the heap holds free back to the system (glibc only). To be called once, after a first step: compiling
     needed much that nothing needs again, and later steps do not always fit where the first one's working memory was."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
@@ -53,18 +55,16 @@ def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
         libc.free(place)
 
 
-def cache_compilations(tell: Callable[[str], None]) -> None:
+def cache_compilations(on_message: Callable[[str], None]) -> None:
     """Keeps compiled programs in the cache folder, however fast they compiled, unless the user has set JAX's own
-    cache. `tell` hears of a folder that cannot be written to."""
-    import jax
-
+    cache. `on_message` hears of a folder that cannot be written to."""
     if jax.config.jax_compilation_cache_dir is None:
         folder = cache_dir() / "xla"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            tell(
+            on_message(
                 f"Compiled programs cannot be kept in {folder} ({error.strerror}), so each start takes longer; set "
                 "LINEARNEXUS_CACHE to a folder that you can write to."
             )
@@ -80,13 +80,27 @@ def compute_in_turn() -> None:
     """Lets a CPU's computations run in the thread that asks for them, to be called before the first one. In JAX's own
     threads the next one may begin before the last one has freed its working memory, and a step that waits for its loss
     does not wait for that: heaps of 3 to 5 such memories where one is enough, and no faster (docs/log.md)."""
-    import jax
-
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-def prepare(tell: Callable[[str], None] = warnings.warn) -> None:
-    """All of them, in their order."""
+def prepare(on_message: Callable[[str], None] = warnings.warn) -> None:
+    """Makes these settings, of the whole process. The command line does it; a program of one's own may, before it
+    computes anything with JAX. on_message: is told of a cache folder that cannot be written to."""
+    _prepared.add(True)
     keep_heap()
     compute_in_turn()
-    cache_compilations(tell)
+    cache_compilations(on_message)
+
+
+_prepared: set[bool] = set()  # True: `prepare` was called, or has been suggested
+
+
+def suggestion() -> str | None:
+    """A sentence that suggests `prepare` to a program that did not call it; None: it did, or has been told."""
+    if True in _prepared:
+        return None
+    _prepared.add(True)
+    return (
+        "Call linearnexus.prepare() before the first computation and training on a CPU takes less time and memory; it "
+        "sets JAX and memory up for the whole process, so it is left to you."
+    )

@@ -14,10 +14,14 @@ Look first at: `module`, `matrix`, `roles`.
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
-import jax
-
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.renames import forward, rename_arguments
+
+if TYPE_CHECKING:
+    import jax
+else:
+    jax = LazyPackage("jax")
 
 T = TypeVar("T")
 
@@ -69,6 +73,17 @@ def scale_residual(tree: T, factor: float) -> T:
 def apply_lr_multipliers(updates: T) -> T:
     """An optimizer's updates of a module, each times the multiplier of its field."""
     return _map_fields(updates, lambda metadata, array: array * metadata.get("lr_multiplier", 1.0))
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their places: blocks.7.mixer.wq."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {name_of(keys): leaf for keys, leaf in leaves}
+
+
+def name_of(keys: Any) -> str:
+    """blocks.7.mixer.wq for the path of an array in a tree."""
+    return jax.tree_util.keystr(keys, simple=True, separator=".")
 
 
 def _map_fields(tree: Any, function: Any) -> Any:

@@ -1,6 +1,12 @@
 """Python files of the user's own, named in an environment variable, that add to what the package knows.
 
-Look first at: `run_files`.
+    LINEARNEXUS_MIXERS    mixers (docs/add_a_mixer.md)
+    LINEARNEXUS_SOURCES   data sources (docs/add_a_data_source.md)
+    LINEARNEXUS_PLUGINS   optimizers and jobs (docs/add_an_optimizer.md, docs/add_an_objective.md)
+
+A file is run when a name is met that nothing in the package has, never by an import.
+
+Look first at: `run_files`, `load_plugins`.
 """
 
 import importlib.util
@@ -45,3 +51,17 @@ def run_files(variable: str, paths: str) -> Iterator[ModuleType]:
                 "there."
             ) from error
         yield module
+
+
+PLUGINS = "LINEARNEXUS_PLUGINS"
+_loaded: set[str] = set()  # values of PLUGINS whose files have been run
+
+
+def load_plugins() -> None:
+    """Runs the files that LINEARNEXUS_PLUGINS names, unless they were run before. Raises UserError for an error in
+    one."""
+    paths = os.environ.get(PLUGINS, "")
+    if paths not in _loaded:
+        _loaded.add(paths)
+        for _ in run_files(PLUGINS, paths):
+            pass

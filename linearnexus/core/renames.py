@@ -8,22 +8,39 @@ Look first at: the tables; `rename_fields`, `current_name`, `forward`.
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from linearnexus.core.resolve import resolve
 
 T = TypeVar("T", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 UNTIL = "0.3"  # the version that no longer knows the old names
 
 # Fields of configs: type of the config, as JSON has it -> old field -> new field.
-CONFIG_FIELDS: dict[str, dict[str, str]] = {"moe": {"balance": "aux_loss_weight"}}
+_TRAIN = {"accumulate": "gradient_accumulation_steps", "final_fraction": "min_lr_ratio"}
+CONFIG_FIELDS: dict[str, dict[str, str]] = {
+    "moe": {"balance": "aux_loss_weight"},
+    "train": _TRAIN,
+    "sft": _TRAIN,
+}
+# Fields that have moved into another field: type of the config -> MODULE:FUNCTION from the old values to today's, and
+# what to say of it.
+_OPTIMIZER = (
+    "linearnexus.training.optimizers.optimizer_config:from_flat_fields",
+    "{} of a run is now a field of its optimizer, as in optimizer=AdamWConfig(weight_decay=0.1); the old form works "
+    "until version {}.",
+)
+MOVED_FIELDS: dict[str, tuple[str, str]] = {"train": _OPTIMIZER, "sft": _OPTIMIZER}
+# What a run found out, in the "info" of its config.json: old name -> new name.
+INFO: dict[str, str] = {"frequencies_loss": "unigram_loss"}
 # Arguments: function or module, by its name -> old keyword -> new keyword. A module's attributes are renamed with them.
 ARGUMENTS: dict[str, dict[str, str]] = {
     "vector": {"rate": "lr_multiplier"},
     "MatrixState": {"tail": "conv_state"},
+    **{function: {"tell": "on_message"} for function in ("load", "compare")},
 }
 # Class attributes that subclasses set: base class -> old name -> new name.
 CLASS_ATTRIBUTES: dict[str, dict[str, str]] = {"MixerConfig": {"shares": "shares_values"}}
@@ -32,16 +49,23 @@ TENSORS: dict[str, str] = {"w_select": "x_proj"}
 # Modules: old path -> new path.
 MODULES: dict[str, str] = {
     "linearnexus.core.initial": "linearnexus.core.initializers",
+    "linearnexus.data.opened": "linearnexus.data.compression",
     "linearnexus.mixers.base": "linearnexus.mixers.contract",
     "linearnexus.mixers.config": "linearnexus.mixers.configs",
     "linearnexus.models.stored": "linearnexus.models.quantize",
     "linearnexus.tokenizers.base": "linearnexus.tokenizers.tokenizer",
+    "linearnexus.training.base": "linearnexus.training.parent",
+    "linearnexus.training.loop": "linearnexus.training.launch",
+    "linearnexus.training.progress": "linearnexus.training.display",
+    "linearnexus.training.source": "linearnexus.data.source",
+    "linearnexus.training.validation": "linearnexus.training.objective",
 }
 # What a module defines: path (the new one) -> old name -> new name, or MODULE:NAME where it has moved.
 NAMES: dict[str, dict[str, str]] = {
     "linearnexus.core.initializers": {"step_bias": "init_dt_bias"},
     "linearnexus.core.module": {"scale_rates": "apply_lr_multipliers"},
     "linearnexus.core.tokens": {"Tokens": "TokenLayout"},
+    "linearnexus.data.source": {"Source": "DataSource", "Evaluation": "EvaluationPart"},
     "linearnexus.mixers.contract": {"Out": "MixerOutput"},
     "linearnexus.models.presets": {"add_mixers": "linearnexus.models.own_mixers:add_mixers"},
     "linearnexus.models.quantize": {"stored": "quantize", "keeper": "quantizer", "Keep": "Quantizer"},
@@ -65,6 +89,49 @@ def rename_fields(type_name: str, values: Mapping[str, Any], tell: bool = True) 
     return _renamed(type_name, CONFIG_FIELDS.get(type_name, {}), values, tell)
 
 
+def moved_fields(type_name: str, cls: type, values: Mapping[str, Any], tell: bool = True) -> dict[str, Any]:
+    """The fields of a config with those that have moved in their new places."""
+    if type_name not in MOVED_FIELDS:
+        return dict(values)
+    place, sentence = MOVED_FIELDS[type_name]
+    made = resolve(place)(values, cls)
+    if tell and (gone := sorted(values.keys() - made.keys())):
+        _tell(sentence.format(" and ".join(gone), UNTIL))
+    return made
+
+
+def current_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config.json under its current names, for whoever reads it as plain JSON."""
+    made = rename_fields(str(values.get("type")), values, tell=False)
+    if isinstance(info := made.get("info"), dict):
+        made["info"] = {INFO.get(name, name): value for name, value in info.items()}
+    return made
+
+
+def rename_options(type_name: str, words: Sequence[str], tell: Callable[[str], None]) -> list[str]:
+    """The words of a command line with the options of a config under their current names."""
+    names = CONFIG_FIELDS.get(type_name, {})
+    options = {f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in names.items()}
+    made = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        old = option.replace("_", "-")
+        if old in options:
+            tell(_sentence(f"'{old}'", options[old]))
+        made.append(options.get(old, option) + equals + value)
+    return made
+
+
+def old_arguments(function: F) -> F:
+    """Makes a function take its keyword arguments under their old names too."""
+
+    @wraps(function)
+    def renaming(*arguments: Any, **keywords: Any) -> Any:
+        return function(*arguments, **rename_arguments(function.__name__, keywords))
+
+    return cast(F, renaming)
+
+
 def rename_arguments(function: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of a function under their current names."""
     return _renamed(function, ARGUMENTS[function], values)
@@ -86,7 +153,8 @@ def accepts_old_names(cls: T, of: str | None = None) -> T:
 
     @wraps(init)
     def renaming_init(self: Any, *arguments: Any, **keywords: Any) -> None:
-        init(self, *arguments, **_renamed(what, names, keywords))
+        keywords = _renamed(what, names, keywords)
+        init(self, *arguments, **(keywords if of is None else moved_fields(of, cls, keywords)))
 
     def reader(old: str, new: str) -> property:
         def read(self: Any) -> Any:

@@ -134,6 +134,18 @@ def _place(name: str, value: Any) -> tuple[int, int, TensorPlace]:
     return offsets[0], offsets[1], TensorPlace(dtype, tuple(shape), offsets[0])
 
 
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays of any dtype by their names, the widest numbers first, so that each is aligned. Raises OSError."""
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    kinds = {kind: name for name, (_, kind) in DTYPES.items() if kind is not None}
+    write(
+        path,
+        {name: arrays[name].shape for name in names},
+        (arrays[name] for name in names),
+        dtypes={name: kinds[arrays[name].dtype] for name in names},
+    )
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
@@ -146,23 +158,25 @@ def write(
     shapes: Mapping[str, tuple[int, ...]],
     arrays: Iterable[np.ndarray],
     metadata: Mapping[str, str] | None = None,
+    dtypes: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes float32 tensors, whose shapes are known before the first is made, and flushes them to the disk.
+    """Writes tensors, whose shapes are known before the first is made, and flushes them to the disk.
 
-    Raises OSError as the system gave it.
+    dtypes: of each tensor, as safetensors names it; None: all are float32. Raises OSError as the system gave it.
     """
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
-    end = 0
+    kinds, end = dtypes or dict.fromkeys(shapes, "F32"), 0
     for name, shape in shapes.items():
-        start, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+        start, end = end, end + DTYPES[kinds[name]][0] * math.prod(shape)
+        header[name] = {"dtype": kinds[name], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for (name, shape), array in zip(shapes.items(), arrays, strict=True):
             assert array.shape == shape, (name, array.shape, shape)
-            file.write(np.ascontiguousarray(array, "<f4").data)  # `tofile` does not tell why it failed
+            ordered = np.ascontiguousarray(array, DTYPES[kinds[name]][1])
+            file.write(ordered.reshape(-1).view(np.uint8).data)  # `tofile` does not say why it failed
         file.flush()
         os.fsync(file.fileno())
     sync(path.parent)

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import cache_dir, write_atomic
+from linearnexus.core.resolve import resolve
 from linearnexus.data.download import DOWNLOAD_TIMEOUT
 from linearnexus.data.files import File, could_not_read, exists, find_paths, is_text
 from linearnexus.data.text import read_text
+
+pydoc = LazyPackage("pydoc_data.topics")  # half a megabyte
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -82,14 +86,12 @@ def _find(source: str) -> list[Path]:
 
 
 def _stories() -> Corpus:
-    from linearnexus.data.stories import generate  # writes about 4 MB of text: only when asked for
-
+    generate = resolve("linearnexus.data.stories:generate")  # its grammar is parsed when it is asked for
     return Corpus("stories", generate(), "short stories that this package writes itself, the same on every machine")
 
 
 def _python_docs() -> Corpus:
-    from pydoc_data.topics import topics
-
+    topics = pydoc.topics
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     note = f"the language reference inside Python {version}; another Python version has another text"
     return Corpus("python-docs", "\n\n".join(topics[key] for key in sorted(topics)), note)

@@ -28,7 +28,7 @@ from linearnexus.evaluation.perplexity import windowed
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training.step import token_losses
+from linearnexus.training.objective import token_losses
 
 MAX_TOKENS = 256  # of an answer whose task names no length
 

@@ -8,7 +8,7 @@ Windows of T tokens begin `stride` tokens apart, and a window scores what the on
 those of the first window has at least T - stride tokens of context. `carried` goes through the text once instead, the
 state handed on: recurrent layers remember all of it, attention its last T tokens.
 
-Look first at: `windowed`, `carried`, `Score`.
+Look first at: `score_text`, `windowed`, `carried`, `Score`.
 """
 
 import math
@@ -22,8 +22,10 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from linearnexus.core.errors import UserError
+from linearnexus.data.batches import split
 from linearnexus.models.language_model import LanguageModel, ModelState
-from linearnexus.training.step import token_losses
+from linearnexus.tokenizers import Tokenizer
+from linearnexus.training.objective import token_losses
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,38 @@ class Score:
     @property
     def bits_per_byte(self) -> float:
         return self.nats / math.log(2) / self.bytes
+
+
+def score_text(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    text: str,
+    length: int,
+    stride: int | None = None,
+    carry_state: bool = False,
+    validation_fraction: float | None = None,
+    batch_size: int = 16,
+) -> Score:
+    """How well a model predicts a text, or (validation_fraction) only its last part, as a training run splits it.
+
+    length: tokens of a window, at most the learned positions of the model; stride: see `windowed`; carry_state: once
+    through the text instead. The first token is not scored, and its bytes do not count. Raises UserError for a setting
+    out of range, or a text too short.
+    """
+    for name, value in (("sequence_length", length), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; give 1 or more.")
+    if model.config.learned_positions:
+        length = min(length, model.config.learned_positions)
+    ids = tokenizer.encode_array(text)
+    before = 0 if validation_fraction is None else len(ids) - len(split(ids, validation_fraction)[1])
+    unscored = "".join(map(tokenizer.stream().add, ids[: before + 1].tolist()))  # half a character is scored
+    if carry_state:
+        losses = list(carried(model, ids[before:], length))
+    else:
+        losses = list(windowed(model, ids[before:], length, stride, batch_size))
+    size = len(text.encode("utf-8")) - len(unscored.encode("utf-8"))
+    return Score(math.fsum(map(np.sum, losses)), sum(map(len, losses)), size)
 
 
 @jax.jit

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.module import named_leaves
 from linearnexus.core.tensor_file import shown
 from linearnexus.interop.layouts import Entry
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.tokenizers.tokenizer import Tokenizer
-from linearnexus.training.checkpoint import named
 
 Shape = tuple[int, ...]
 FLOATS = ("F32", "F16", "BF16")
@@ -72,7 +72,7 @@ class Checkpoint:
     def model(self) -> LanguageModel:
         like = empty(self.config)
         arrays = {name: jnp.array(array) for name, array in zip(self.shapes, self.tensors(), strict=True)}
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in named(like)])
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in named_leaves(like)])
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +83,7 @@ def empty(config: ModelConfig) -> LanguageModel:
 
 def shapes_of(config: ModelConfig) -> Mapping[str, Shape]:
     """The shapes of our tensors by their names."""
-    return {name: leaf.shape for name, leaf in named(empty(config)).items()}
+    return {name: leaf.shape for name, leaf in named_leaves(empty(config)).items()}
 
 
 def their_shapes(entries: list[Entry], ours: Mapping[str, Shape]) -> dict[str, Shape]:

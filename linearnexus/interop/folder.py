@@ -78,14 +78,14 @@ def write_folder(
     config: TrainConfig,
     file: TensorFile,
     tokenizer: Tokenizer,
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
     part: int = PART,
 ) -> None:
     """Writes the weights of a run into an empty folder, tensor by tensor. `settings`: what the family's config.json
-    says of the model; `tell` hears of a tokenizer that cannot be written."""
+    says of the model; `on_message` hears of a tokenizer that cannot be written."""
     texts = write_tokenizer(tokenizer)
     if not texts:
-        tell(f"The tokenizer ({tokenizer.to_json()['kind']}) cannot be a tokenizer.json, so the folder has none.")
+        on_message(f"The tokenizer ({tokenizer.to_json()['kind']}) cannot be a tokenizer.json, so the folder has none.")
     settings = settings | {
         "vocab_size": config.model.vocab_size,
         "tie_word_embeddings": config.model.tie_embeddings,

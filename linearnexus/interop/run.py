@@ -24,9 +24,9 @@ from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers import save as save_tokenizer
 from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training import checkpoint, run_folder
-from linearnexus.training.base import weights
 from linearnexus.training.config import TrainConfig
-from linearnexus.training.step import whole
+from linearnexus.training.objective import merge_frozen
+from linearnexus.training.parent import weights
 
 
 def open_checkpoint(path: Path | str) -> tuple[ModelConfig, LanguageModel, Tokenizer]:
@@ -36,7 +36,7 @@ def open_checkpoint(path: Path | str) -> tuple[ModelConfig, LanguageModel, Token
         folder = run_folder.find(place)
         config, _ = run_folder.read_config(folder)
         good = checkpoint.chosen(folder / "checkpoints", "best", warn)
-        return config.model, whole(*weights(folder, good)), load_tokenizer(folder)
+        return config.model, merge_frozen(*weights(folder, good)), load_tokenizer(folder)
     opened = open_published(place)
     return opened.config, opened.model(), opened.tokenizer
 
@@ -62,21 +62,28 @@ def to_run(source: Path, destination: Path) -> Checkpoint:
     return opened
 
 
-def from_run(source: Path, destination: Path, which: str = "best", tell: Callable[[str], None] = warn) -> str:
+def from_run(
+    source: Path,
+    destination: Path,
+    which: str = "best",
+    on_message: Callable[[str], None] = warn,
+    average: bool = False,
+) -> str:
     """Writes a run as a Hugging Face folder, whole or not at all, and returns the family that it is of. `which`: the
-    checkpoint, as in `load`. `tell` hears of a tokenizer that cannot be written. Raises UserError."""
+    checkpoint, as in `load`. `on_message` hears of a tokenizer that cannot be written. Raises UserError."""
     run = run_folder.find(source)
     config, _ = run_folder.read_config(run)
-    good = checkpoint.chosen(run / "checkpoints", which, tell)
+    good = checkpoint.chosen(run / "checkpoints", which, on_message)
     family, settings = expressed(config.model)
     with new_folder(destination) as folder:
         path = good / checkpoint.MODEL
-        if config.keeps_base:  # adapters: they go out merged
+        merged = config.freezes_base or average
+        if merged:  # adapters go out merged
             path = folder / "merged.tmp"
-            checkpoint.write_tensors(path, whole(*weights(run, good)))
+            checkpoint.write_tensors(path, merge_frozen(*weights(run, good, average=average)))
         file = checkpoint.open_tensors(path, empty(config.model))
-        write_folder(folder, family, settings, config, file, load_tokenizer(run), tell)
-        if config.keeps_base:
+        write_folder(folder, family, settings, config, file, load_tokenizer(run), on_message)
+        if merged:
             path.unlink()
     return family.name
 

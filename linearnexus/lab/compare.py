@@ -21,6 +21,7 @@ from typing import Any
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
+from linearnexus.core.renames import old_arguments
 from linearnexus.data.registry import open_source
 from linearnexus.data.tasks import Task, open_task
 from linearnexus.lab import lengths
@@ -29,8 +30,9 @@ from linearnexus.lab.report import Best, best_of, markdown, table, write_csv, wr
 from linearnexus.lab.settings import DEFAULTS, CompareSettings, run_settings
 from linearnexus.models.costs import costs
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training import checkpoint, loop, run_folder
-from linearnexus.training.config import LEARNING_RATES, TrainConfig
+from linearnexus.training import checkpoint, launch, run_folder
+from linearnexus.training.config import TrainConfig
+from linearnexus.training.optimizers.optimizer_config import option_names
 from linearnexus.training.recipes import with_options
 from linearnexus.training.report import read_metrics
 
@@ -49,29 +51,30 @@ class Comparison:
         return table(self.best)
 
 
-def compare(mixers: Sequence[str], *, tell: Callable[[str], None] = print, **options: Any) -> Comparison:
+@old_arguments
+def compare(mixers: Sequence[str], *, on_message: Callable[[str], None] = print, **options: Any) -> Comparison:
     """Trains each of the models, presets or patterns such as "3*mamba2,1*attention", with each learning rate and seed.
 
-    options: those of `CompareSettings` and of a run (`data`, `max_steps`, `batch_size`, ...). `tell` hears of each run.
-    Raises UserError for what you can put right, before the first run where it can be told; loop.Interrupted after a
-    stop signal.
+    options: those of `CompareSettings` and of a run (`data`, `max_steps`, ...). on_message: is told of each run.
+    Raises UserError for what you can put right, before the first run where it can be told; launch.Interrupted
+    after a stop signal.
     """
     settings, run = run_settings(options)
     plan, task = _plan(tuple(mixers), settings, run)
     folder = run_folder.RUNS / f"compare-{settings.name or re.sub(r'[^A-Za-z0-9.]+', '-', Path(run['data']).name)}"
     length = f" of {plan[0].max_steps:,} steps" if plan[0].max_steps else ""
-    tell(f"{len(plan)} runs{length} on {run['data']}; a line when each has ended.")
+    on_message(f"{len(plan)} runs{length} on {run['data']}; a line when each has ended.")
     rows: list[dict[str, Any]] = []
     for number, config in enumerate(plan, 1):
         place = folder / _run_name(config)
         rows.append(_result(place, config, task, settings.lengths))
-        tell(f"{number} of {len(plan)}: {_sentence(rows[-1])}")
+        on_message(f"{number} of {len(plan)}: {_sentence(rows[-1])}")
     best = best_of(rows)
     write_atomic(folder / "results.json", json.dumps({"data": run["data"], "runs": rows}, indent=1) + "\n")
     write_csv(folder / "results.csv", rows)
     write_atomic(folder / "results.md", markdown(run["data"], best, rows))
     if (note := write_plot(folder / "results.png", run["data"], best)) is not None:
-        tell(note)
+        on_message(note)
     return Comparison(folder, rows, best)
 
 
@@ -94,10 +97,11 @@ def _plan(
         TrainConfig(model=model, preset=mixer)
         for mixer, model in models(mixers, settings, source.tokenizer.vocab_size).items()
     ]
-    rates = [{"learning_rate": float(rate)} for rate in settings.learning_rates]
-    if run["optimizer"] == "muon":  # the matrices' rate goes along
-        share = run["matrix_learning_rate"] / LEARNING_RATES["muon"]
-        rates = [{**rate, "matrix_learning_rate": share * rate["learning_rate"]} for rate in rates]
+    optimizer = with_options(bases[0], run).optimizer
+    run = {name: value for name, value in run.items() if name not in option_names()}  # they are in `optimizer`
+    rates = [
+        {"learning_rate": float(rate), "optimizer": optimizer.at_rate(float(rate))} for rate in settings.learning_rates
+    ]
     plan = [
         with_options(base, {**run, **rate, "seed": seed}).resolved()
         for seed in settings.seeds
@@ -134,19 +138,19 @@ def _train(folder: Path, config: TrainConfig) -> dict[str, Any]:
     diverged = False
     try:
         if (folder / "config.json").is_file():
-            loop.resume(folder, {}, quiet=True)
+            launch.resume(folder, {}, quiet=True)
         else:
             if folder.is_dir():  # killed before the run began
                 shutil.rmtree(folder)
-            loop.train(config, str(folder), quiet=True)
-    except loop.Diverged:
+            launch.train(config, str(folder), quiet=True)
+    except launch.Diverged:
         diverged = True
     rows, cost = read_metrics(folder / "metrics.jsonl"), costs(config.model)
     last = [row for row in rows if "validation_loss" in row][-1]
     speeds = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
     return {
         "mixer": config.preset,
-        "learning_rate": config.rate,
+        "learning_rate": config.peak_rate,
         "seed": config.seed,
         "parameters": cost.parameters,
         "state_bytes": cost.state_bytes(config.sequence_length),
@@ -162,7 +166,7 @@ def _train(folder: Path, config: TrainConfig) -> dict[str, Any]:
 
 def _run_name(config: TrainConfig) -> str:
     words = re.sub(r"[^A-Za-z0-9.]+", "-", config.preset).strip("-")
-    return f"{words}-rate-{config.rate:g}-seed-{config.seed}"
+    return f"{words}-rate-{config.peak_rate:g}-seed-{config.seed}"
 
 
 def _sentence(row: dict[str, Any]) -> str:

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 from linearnexus.core.paths import write_atomic
 
 Row = dict[str, Any]
@@ -78,10 +82,6 @@ def cells(best: Sequence[Best]) -> tuple[list[str], list[list[str]]]:
 
 def table(best: Sequence[Best]) -> str:
     """For a terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     heads, lines = cells(best)
     drawn = Table(*heads, box=box.SIMPLE)
     for column in drawn.columns[1:]:

@@ -10,7 +10,10 @@ from typing import Any
 
 from linearnexus.core.config import make
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.renames import rename_fields
 from linearnexus.training.config import TrainSettings
+from linearnexus.training.optimizers import AdamWConfig
+from linearnexus.training.optimizers.optimizer_config import option_names
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class CompareSettings:  # --help prints the docstring and the comments
 DEFAULTS = TrainSettings(
     data="recall",
     batch_size=32,
-    optimizer="adamw",
+    optimizer=AdamWConfig(),
     warmup_steps=50,
     max_steps=500,
     log_interval=50,
@@ -55,8 +58,9 @@ FIXED = {"learning_rate": "learning_rates", "seed": "seeds"}  # and what varies 
 
 def run_settings(options: dict[str, Any]) -> tuple[CompareSettings, dict[str, Any]]:
     """A comparison's settings, and those of its runs, from options by name. Raises UserError for an unknown one."""
+    options = rename_fields("train", options)
     own = {field.name for field in dataclasses.fields(CompareSettings)}
-    run = {field.name for field in dataclasses.fields(TrainSettings)}
+    run = {field.name for field in dataclasses.fields(TrainSettings)} | set(option_names())
     for name in options:
         if name in FIXED:
             raise UserError(f"A comparison tries several; give {FIXED[name]} in place of {name}.")

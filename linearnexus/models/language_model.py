@@ -83,7 +83,7 @@ class LanguageModel:
 
     @classmethod
     def shapes(cls, config: ModelConfig) -> "LanguageModel":
-        """The model of this config with shapes and dtypes in place of arrays: nothing is drawn or allocated."""
+        """The model with shapes and dtypes (`jax.ShapeDtypeStruct`) in place of its arrays; nothing is allocated."""
         return jax.eval_shape(lambda: cls.init(config, jax.random.key(0)))
 
     def init_state(self, batch: int, max_len: int, dtype: Any = None) -> ModelState:

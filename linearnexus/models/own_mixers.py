@@ -6,22 +6,21 @@ Look first at: `load_own_mixers`, `add_mixers`.
 """
 
 import dataclasses
-import importlib.util
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from linearnexus.core.config import config_types
 from linearnexus.core.errors import UserError
+from linearnexus.core.plugins import run_files
 from linearnexus.core.resolve import resolve
 from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.architectures import SIZES, gpt, small
 from linearnexus.models.config import ModelConfig
 
+VARIABLE = "LINEARNEXUS_MIXERS"
 _MODULES: set[str] = set()  # those that files became
 _LOADED: set[str] = set()  # values of LINEARNEXUS_MIXERS whose files were run
 
@@ -29,7 +28,7 @@ _LOADED: set[str] = set()  # values of LINEARNEXUS_MIXERS whose files were run
 def load_own_mixers() -> None:
     """Runs the files that LINEARNEXUS_MIXERS names, unless they were run before. Raises UserError as `add_mixers`
     does."""
-    paths = os.environ.get("LINEARNEXUS_MIXERS", "")
+    paths = os.environ.get(VARIABLE, "")
     if paths and paths not in _LOADED:
         add_mixers(paths)
         _LOADED.add(paths)
@@ -47,34 +46,14 @@ def own_presets() -> dict[str, Callable[[], ModelConfig]]:
 def add_mixers(paths: str) -> None:
     """Runs Python files (a text of paths with `os.pathsep` between) that define mixers. Raises UserError for a missing
     file, an error in one, or one that defines no whole mixer."""
-    for path in filter(None, paths.split(os.pathsep)):
-        if not Path(path).is_file():
-            raise UserError(f"LINEARNEXUS_MIXERS names {path}, which is no file; give the path of a Python file.")
-        module = f"linearnexus_mixers_{Path(path).stem}"
-        loaded = getattr(sys.modules.get(module), "__file__", path)
-        file = Path(path).resolve()
-        if Path(loaded).resolve() != file:
-            raise UserError(f"LINEARNEXUS_MIXERS names {loaded} and {path}; give the files different names.")
-        try:
-            spec = importlib.util.spec_from_file_location(module, path)
-            assert spec is not None and spec.loader is not None
-            sys.modules[module] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[module])
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
-            line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
-            said = error.msg if isinstance(error, SyntaxError) else str(error).rstrip(".")
-            raise UserError(
-                f"{path}, which LINEARNEXUS_MIXERS names, failed in line {line} ({type(error).__name__}: {said}); "
-                "correct it there."
-            ) from error
-        new = {name: cls for name, cls in config_types(MixerConfig).items() if cls.__module__ == module}
+    for module in run_files(VARIABLE, paths):
+        path = str(module.__file__)
+        new = {name: cls for name, cls in config_types(MixerConfig).items() if cls.__module__ == module.__name__}
         if not new:
             raise UserError(f'{path} defines no mixer; put @config("NAME") above a subclass of MixerConfig.')
         for name, cls in new.items():
             _check_own(path, name, cls)
-        _MODULES.add(module)
+        _MODULES.add(module.__name__)
 
 
 def _check_own(path: str, name: str, cls: type[MixerConfig]) -> None:

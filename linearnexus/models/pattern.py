@@ -3,13 +3,13 @@
 Look first at: `with_pattern`.
 """
 
-import ast
 import dataclasses
 import re
 from typing import Any
 
 from linearnexus.core.config import config_types, make
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.spec import parse_options
 from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.own_mixers import load_own_mixers
@@ -48,14 +48,5 @@ def _mixer(model: ModelConfig, name: str, options: str) -> MixerConfig:
     counts = (getattr(block.mixer, "n_head", None) for block in model.pattern)
     heads = next((count for count in counts if isinstance(count, int)), None)
     values: dict[str, Any] = {} if heads is None or "n_head" not in fields else {"n_head": heads}
-    for option in filter(None, map(str.strip, options.split(","))):
-        field, equals, value = (part.strip() for part in option.partition("="))
-        if not equals:
-            raise UserError(f"'{option}' is no option of {name}; write NAME=VALUE, such as window=64.")
-        try:
-            values[field] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise UserError(
-                f"{field}={value}: that is no value; give a number, True, False, None or a 'text'."
-            ) from None
+    values |= parse_options(options, name)
     return make(known[name], values)

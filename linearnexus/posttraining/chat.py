@@ -13,7 +13,7 @@ from linearnexus.posttraining.templates import Message, check_contents, encode, 
 
 
 class Chat:
-    """`tell` hears of turns that are dropped."""
+    """`on_message` hears of turns that are dropped."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Chat:
         system: str | None = None,
         sampling: SamplingConfig = DEFAULT,
         max_tokens: int = 200,
-        tell: Callable[[str], None] = lambda sentence: None,
+        on_message: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         if max_tokens < 1:
             raise UserError(f"max_tokens is {max_tokens}; give 1 or more.")
@@ -32,7 +32,7 @@ class Chat:
         self.system = (Message("system", system),) if system else ()
         check_contents(self.system, self.tokenizer)
         self.history: tuple[Message, ...] = ()
-        self.sampling, self.max_tokens, self.tell = sampling, max_tokens, tell
+        self.sampling, self.max_tokens, self.on_message = sampling, max_tokens, on_message
         self.session = Session(generator)
         self.context = generator.model.config.learned_positions or generator.context_length
 
@@ -73,7 +73,7 @@ class Chat:
             history, dropped = history[2:], dropped + 1
         if dropped:
             what = "question and its answer are" if dropped == 1 else f"{dropped} questions and their answers are"
-            self.tell(
+            self.on_message(
                 f"The oldest {what} forgotten: this model looks back over {self.context:,} tokens at most. Say again "
                 "what it should know, or begin anew with /reset."
             )

@@ -1,17 +1,15 @@
-"""Every choice of a run of supervised fine-tuning."""
+"""Every choice of a run of supervised fine-tuning. Pure data, importable without JAX.
+
+Look first at: `SFTConfig`.
+"""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
-from linearnexus.training.config import LEARNING_RATES, TrainConfig
-from linearnexus.training.recipes import begun
-
-if TYPE_CHECKING:
-    from linearnexus.models.language_model import LanguageModel
-    from linearnexus.posttraining.source import ConversationSource
+from linearnexus.training.config import TrainConfig
+from linearnexus.training.optimizers import AdamWConfig, OptimizerConfig
 
 Method = Literal["lora", "dora", "full"]
 # Of the peak learning rates that train models of WIDTH from nothing: a usual proportion, not swept here.
@@ -39,11 +37,10 @@ class SFTConfig(SFTSettings, TrainConfig):
     packing: Literal["windows", "best-fit"] = "best-fit"
     epochs: float | None = 3.0
     batch_size: int = 8
-    optimizer: Literal["adamw", "muon", "sophia", "lion"] = "adamw"
+    optimizer: OptimizerConfig = AdamWConfig(weight_decay=0.0)
     warmup_steps: int = 10
-    weight_decay: float = 0.0
     eval_batches: int = 0
-    tries: ClassVar[str] = "talk with it: linearnexus chat {}"
+    job: ClassVar[str] = "linearnexus.posttraining.sft:FineTuning"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,37 +55,12 @@ class SFTConfig(SFTSettings, TrainConfig):
                 raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
 
     @property
-    def rate(self) -> float:
+    def peak_rate(self) -> float:
         """The peak learning rate; the usual one falls with the width of the model (Yang et al. 2022, table 3)."""
-        usual = SHARES[self.method] * LEARNING_RATES[self.optimizer] * min(1.0, WIDTH / self.model.hidden_size)
-        return usual if self.learning_rate is None else self.learning_rate
+        share = SHARES[self.method] * min(1.0, WIDTH / self.model.hidden_size)
+        return share * self.optimizer.usual_rate if self.learning_rate is None else self.learning_rate
 
     @property
-    def keeps_base(self) -> bool:  # type: ignore[override]
+    def freezes_base(self) -> bool:
         """Adapters leave the weights as they are."""
         return self.method != "full"
-
-    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> "ConversationSource":
-        from linearnexus.posttraining.source import open_conversations
-
-        assert tokenizer is not None
-        return open_conversations(self, tokenizer, sha256)
-
-    def trainable(self, base: "LanguageModel") -> Any:
-        """Adapters, or the whole model."""
-        if not self.keeps_base:
-            return base
-        from linearnexus.posttraining.lora import Adapters
-
-        return Adapters.init(base, self)
-
-
-def usual(base: TrainConfig) -> SFTConfig:
-    """The settings that fine-tuning a run of this config has, unless others are chosen."""
-    return SFTConfig(model=base.model, preset=base.preset, sequence_length=base.sequence_length, data="")
-
-
-def tuned(base: TrainConfig, options: dict[str, Any], run: Path) -> SFTConfig:
-    """The config of a run that teaches the model of `run` to answer. Raises UserError for an option that its weights
-    leave no choice of."""
-    return begun(usual(base), options, run)

@@ -21,12 +21,11 @@ from jaxtyping import Float
 
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.initializers import uniform
-from linearnexus.core.module import matrix, module, roles, static, vector
+from linearnexus.core.module import matrix, module, name_of, roles, static, vector
 from linearnexus.core.renames import current_name
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.posttraining.config import SFTConfig
-from linearnexus.training.checkpoint import name_of
+from linearnexus.posttraining.config import SFTConfig, SFTSettings
 
 NAMES = {"lora": "LoRA", "dora": "DoRA"}
 
@@ -62,15 +61,15 @@ class Adapters:
     scale: float = static()
 
     @classmethod
-    def init(cls, model: LanguageModel, config: SFTConfig) -> "Adapters":
-        found = chosen(model, config.targets)
-        keys = jax.random.split(jax.random.key(config.seed), len(found))
-        dora = config.method == "dora"
+    def init(cls, model: LanguageModel, settings: SFTSettings, seed: int) -> "Adapters":
+        found = chosen(model, settings.targets)
+        keys = jax.random.split(jax.random.key(seed), len(found))
+        dora = settings.method == "dora"
         made = {
-            name: Adapter.init(weight, config.rank, dora, key)
+            name: Adapter.init(weight, settings.rank, dora, key)
             for (name, weight), key in zip(found.items(), keys, strict=True)
         }
-        return cls(made, config.alpha / config.rank)
+        return cls(made, settings.alpha / settings.rank)
 
     def merged(self, model: LanguageModel) -> LanguageModel:
         """The model with the effective weights."""
@@ -121,7 +120,7 @@ def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
 
 def describe(model: LanguageModel, config: SFTConfig) -> list[str]:
     """Which matrices are adapted, and how many parameters train: lines for the user."""
-    adapters = jax.eval_shape(lambda: Adapters.init(model, config))
+    adapters = jax.eval_shape(lambda: Adapters.init(model, config, config.seed))
     kinds: dict[tuple[str, str], list[int]] = {}
     for name, weight in chosen(model, config.targets).items():
         _, layer, kind = name.split(".", 2)

@@ -16,8 +16,11 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.tokenizers.hugging_face import HuggingFaceTokenizer
 from linearnexus.tokenizers.tokenizer import Tokenizer
+
+jinja2, sandbox = LazyPackage("jinja2"), LazyPackage("jinja2.sandbox")
 
 ROLES = ("system", "user", "assistant")
 BLANK_LINES = re.compile(r"\n\s*\n")
@@ -58,8 +61,6 @@ class JinjaTemplate:
     end: str
 
     def text(self, messages: Sequence[Message], ask: bool) -> str:
-        from jinja2 import TemplateError
-
         try:
             return self._template.render(
                 messages=[message._asdict() for message in messages],
@@ -67,18 +68,15 @@ class JinjaTemplate:
                 bos_token=self.begin,
                 eos_token=self.end,
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise UserError(f"The tokenizer's chat template refuses the conversation ({error}).") from error
 
     @cached_property
     def _template(self) -> Any:
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
         def refuse(sentence: str) -> None:
-            raise TemplateError(sentence)
+            raise jinja2.TemplateError(sentence)
 
-        environment = ImmutableSandboxedEnvironment(
+        environment = sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = refuse

@@ -18,7 +18,7 @@ from linearnexus.training import run_folder
 from linearnexus.training.run_folder import STORYTELLER
 
 
-def open_run(name: str | None, mixer: str, tell: Callable[[str], Any]) -> Run:
+def open_run(name: str | None, mixer: str, on_message: Callable[[str], Any]) -> Run:
     """The run of that name, else the latest, else the model that comes with the package; it must have a layer of that
     mixer ("": any model will do).
 
@@ -31,11 +31,11 @@ def open_run(name: str | None, mixer: str, tell: Callable[[str], Any]) -> Run:
     if kind is not None and not layers(run_folder.read_config(folder)[0].model, kind):
         if name is not None:
             raise UserError(f"{folder} has no {mixer} layer; name a run that has one, or --run {STORYTELLER}.")
-        tell(
+        on_message(
             f"{folder} has no {mixer} layer, so this is shown on {STORYTELLER}, the model that comes with LinearNexus."
         )
         folder = run_folder.find(STORYTELLER)
-    return load(folder, tell=tell)
+    return load(folder, on_message=on_message)
 
 
 def example(run: Run, text: str) -> str:

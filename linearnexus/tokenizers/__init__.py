@@ -24,7 +24,7 @@ from linearnexus.tokenizers.char import CharTokenizer
 from linearnexus.tokenizers.hugging_face import HuggingFaceTokenizer
 from linearnexus.tokenizers.symbols import SymbolTokenizer
 from linearnexus.tokenizers.tiktoken_bpe import TiktokenTokenizer
-from linearnexus.tokenizers.tokenizer import Stream, Tokenizer
+from linearnexus.tokenizers.tokenizer import TextStream, Tokenizer
 from linearnexus.tokenizers.word import WordTokenizer
 
 __all__ = [
@@ -35,8 +35,8 @@ __all__ = [
     "ByteTokenizer",
     "CharTokenizer",
     "HuggingFaceTokenizer",
-    "Stream",
     "SymbolTokenizer",
+    "TextStream",
     "TiktokenTokenizer",
     "Tokenizer",
     "WordTokenizer",

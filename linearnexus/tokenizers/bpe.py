@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.tokenizers.byte_pieces import BytePieces, pieces_of
 from linearnexus.tokenizers.tokenizer import AFTER_ANYTHING, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tokenizers
+else:
+    tokenizers = LazyPackage("tokenizers")
 
 END = "<|endoftext|>"
 VOCAB_SIZE = 4096
@@ -39,13 +42,12 @@ class BPETokenizer(BytePieces):
     @classmethod
     def train(cls, text: str, vocab_size: int = VOCAB_SIZE) -> "BPETokenizer":
         """The same text gives the same merges; fewer than asked for if no pair occurs twice any more."""
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
         utf8(text)
+        models, pre_tokenizers = tokenizers.models, tokenizers.pre_tokenizers
         letters = pre_tokenizers.ByteLevel.alphabet()
-        library = Tokenizer(models.BPE())
+        library = tokenizers.Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        trainer = trainers.BpeTrainer(
+        trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size - 1, min_frequency=2, show_progress=False, initial_alphabet=letters
         )
         library.train_from_iterator(cut(text, AFTER_ANYTHING), trainer)
@@ -91,10 +93,8 @@ class BPETokenizer(BytePieces):
 
     @cached_property
     def _library(self) -> "tokenizers.Tokenizer":
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
         # `<|endoftext|>` stays unknown to the library, so that no text can make it.
         vocabulary = {name: token for token, name in enumerate(pieces_of(self.merges))}
-        library = Tokenizer(models.BPE(vocabulary, list(self.merges)))
-        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, list(self.merges)))
+        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
         return library

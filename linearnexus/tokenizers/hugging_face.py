@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, check_id, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tokenizers
+else:
+    tokenizers = LazyPackage("tokenizers")
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # where no file says which it is
 BATCH = 16  # pieces of text that the library encodes at a time, on all cores
@@ -108,10 +111,8 @@ class HuggingFaceTokenizer:
 
     @cached_property
     def _library(self) -> "tokenizers.Tokenizer":
-        from tokenizers import Tokenizer
-
         try:
-            library = Tokenizer.from_str(self.content)
+            library = tokenizers.Tokenizer.from_str(self.content)
             library.no_truncation()  # files carry the limits of the model that they came with
             library.no_padding()
             library.encode_special_tokens = True  # text that looks like a special token is ordinary text

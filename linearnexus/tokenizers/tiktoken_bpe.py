@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linearnexus.core.errors import UserError
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import cache_dir
 from linearnexus.tokenizers.byte_pieces import BytePieces, pieces_of
 from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, AFTER_ANYTHING, PIECE, cut, id_dtype, joined, utf8
 
 if TYPE_CHECKING:
     import tiktoken
+else:
+    tiktoken = LazyPackage("tiktoken")
 
 TABLE = "data/gpt2_vocab.bpe.xz"  # data/LICENSE.gpt2 says where it is from
 TABLE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"  # of vocab.bpe
@@ -91,8 +94,6 @@ def _pieces(name: str) -> list[bytes]:
 def _encoding(name: str) -> "tiktoken.Encoding":
     if name == "gpt2":
         return _gpt2()
-    import tiktoken
-
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_dir() / "tiktoken"))  # its default is a temporary folder
     try:
         return tiktoken.get_encoding(f"{name}_base")
@@ -114,8 +115,6 @@ def gpt2_merges() -> list[tuple[str, str]]:
 
 
 def _gpt2() -> "tiktoken.Encoding":
-    import tiktoken
-
     pieces = pieces_of(gpt2_merges())
     ranks = {piece: rank for rank, piece in enumerate(pieces.values())}
     return tiktoken.Encoding("gpt2", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={END: len(ranks)})

@@ -1,7 +1,7 @@
 """What every tokenizer does: text to token ids and back, whole or one token at a time.
 
-Look first at: `Tokenizer` (the interface), `Stream` (text while it is generated), `cut` (megabytes of text in pieces
-that give the same tokens).
+Look first at: `Tokenizer` (the interface), `TextStream` (text while it is generated), `cut` (megabytes of text in
+pieces that give the same tokens).
 """
 
 import re
@@ -22,7 +22,7 @@ AFTER_A_LETTER = re.compile(r"[A-Za-z](?=[ \n])")
 
 
 @runtime_checkable
-class Stream(Protocol):
+class TextStream(Protocol):
     """Decodes one id at a time and holds back what is not a whole character yet.
 
     The pieces joined, `finish` included, are what `decode` gives for the same ids.
@@ -60,7 +60,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of the ids. Raises `UserError` for an id out of range."""
 
-    def stream(self) -> Stream:
+    def stream(self) -> TextStream:
         """A fresh incremental decoder."""
 
     def to_json(self) -> dict[str, Any]:

@@ -93,6 +93,27 @@ def small_svg(line: Points, title: str, subtitle: str, *, width: int = 374, heig
     return _svg(width, height, title, subtitle, [*plane.axes(columns=4, rows=4), plane.line(thin(line), "training")])
 
 
+def rate_svg(rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> str:
+    """The smoothed losses of a sweep over the logarithm of the learning rate, the suggested rate marked."""
+    width, height, scale = 760, 400, 1000  # pixels; parts of the axis
+    low, high = math.log10(rates[0]), math.log10(rates[-1])
+
+    def place(rate: float) -> int:
+        return round(scale * (math.log10(rate) - low) / (high - low)) if high > low else 0
+
+    plane = Plane(62, 66, width - 40, height - 48, scale, 1.12 * max(losses))
+    body = plane.rows(5)
+    for power in range(math.ceil(low), math.floor(high) + 1):
+        x = plane.x(place(10.0**power))
+        body += [f'<path d="M{x:.1f} {plane.bottom}v5"/>', _text(x, plane.bottom + 19, f"1e{power}", anchor="middle")]
+    body.append(_text((plane.left + plane.right) / 2, plane.bottom + 36, "learning rate", anchor="middle"))
+    body.append(plane.line([(place(rate), loss) for rate, loss in zip(rates, losses, strict=True)], "training"))
+    x = plane.x(place(max(suggestion, rates[0])))
+    body.append(f'<path class="guess" d="M{x:.1f} {plane.top}V{plane.bottom}"/>')
+    body.append(_text(x + 6, plane.top + 14, f"suggested: {suggestion:.2g}", "validation"))
+    return _svg(width, height, title, "smoothed loss in nats, while the rate rises from step to step", body)
+
+
 def thin(line: Points, most: int = 500) -> Points:
     """At most that many points: each is the mean of the finite values since the one before."""
     size = max(1, math.ceil(len(line) / most))
@@ -136,14 +157,19 @@ class Plane:
 
     def axes(self, columns: int, rows: int) -> list[str]:
         """Grid lines and numbers at about so many round steps and values."""
-        parts = []
-        for value, label in ticks(self.high, rows):
-            parts.append(f'<path class="grid" d="M{self.left} {self.y(value):.1f}H{self.right}"/>')
-            parts.append(_text(self.left - 8, self.y(value) + 4, label, anchor="end"))
+        parts = self.rows(rows)
         for value, label in ticks(self.last, columns, smallest=1):
             parts.append(f'<path d="M{self.x(value):.1f} {self.bottom}v5"/>')
             parts.append(_text(self.x(value), self.bottom + 19, label, anchor="middle"))
         parts.append(_text((self.left + self.right) / 2, self.bottom + 36, "training steps", anchor="middle"))
+        return parts
+
+    def rows(self, count: int) -> list[str]:
+        """The grid lines and numbers of the values, and the line at the bottom."""
+        parts = []
+        for value, label in ticks(self.high, count):
+            parts.append(f'<path class="grid" d="M{self.left} {self.y(value):.1f}H{self.right}"/>')
+            parts.append(_text(self.left - 8, self.y(value) + 4, label, anchor="end"))
         return [*parts, f'<path d="M{self.left} {self.bottom}H{self.right}"/>']
 
 

@@ -9,10 +9,8 @@ blocks.7.mixer.wq.
 Look first at: `save`, `newest_good`, `load_tree`.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -22,27 +20,27 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.core.module import roles
+from linearnexus.core.module import named_leaves, roles
 from linearnexus.core.paths import atomic_folder, sync
 from linearnexus.core.renames import current_name
-from linearnexus.core.tensor_file import DTYPES, TensorFile
+from linearnexus.core.tensor_file import DTYPES, TensorFile, write_arrays
 from linearnexus.models.quantize import Quantizer
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+STREAM = "stream.safetensors"  # what a stream recorded
+AVERAGE = "ema.safetensors"  # the moving average of the weights
+FILE_NAME = re.compile(r"\w+\.(safetensors|json)")
 _FOLDER = re.compile(r"step_(\d{8,})")
 
 
-def save(checkpoints: Path, step: int, model: Any, optimizer: Any, state: dict[str, Any]) -> Path:
+def save(checkpoints: Path, step: int, trees: Mapping[str, Any], state: dict[str, Any]) -> Path:
     """Writes the checkpoint of `step` and returns its folder; an existing one of that step is replaced.
 
-    Raises OSError (a full disk, say) with nothing half-written left behind.
+    trees: {file name: tree of arrays}. Raises OSError (a full disk, say) with nothing half-written left behind.
     """
-    trees = {MODEL: model, OPTIMIZER: optimizer}
     return save_files(
         checkpoints, step, {name: partial(write_tensors, tree=tree) for name, tree in trees.items()}, state
     )
@@ -81,7 +79,7 @@ def problem(folder: Path) -> str | None:
     """What is wrong with a checkpoint, naming the file; None if every file is as it was written."""
     try:
         sums = json.loads((folder / MANIFEST).read_text())["sha256"]
-        if set(sums) - {OPTIMIZER} != {MODEL, STATE}:  # weights from elsewhere have no optimizer
+        if not {MODEL, STATE} <= set(sums) or not all(FILE_NAME.fullmatch(name) for name in sums):
             return f"{folder / MANIFEST} is damaged"
         for name, expected in sums.items():
             if sha256(folder / name) != expected:
@@ -93,8 +91,8 @@ def problem(folder: Path) -> str | None:
     return None
 
 
-def newest_good(checkpoints: Path, tell: Callable[[str], None], prefer: int | None = None) -> Path:
-    """The checkpoint of step `prefer` if it is good, else the newest good one; `tell` hears of every bad one.
+def newest_good(checkpoints: Path, on_message: Callable[[str], None], prefer: int | None = None) -> Path:
+    """The checkpoint of step `prefer` if it is good, else the newest good one; `on_message` hears of every bad one.
 
     Raises UserError if none is good.
     """
@@ -107,7 +105,7 @@ def newest_good(checkpoints: Path, tell: Callable[[str], None], prefer: int | No
         wrong = problem(folder)
         if wrong is None:
             for sentence in bad:
-                tell(f"{sentence}; using another checkpoint.")
+                on_message(f"{sentence}; using another checkpoint.")
             return folder
         bad.append(wrong)
     raise UserError(
@@ -117,18 +115,18 @@ def newest_good(checkpoints: Path, tell: Callable[[str], None], prefer: int | No
     )
 
 
-def chosen(checkpoints: Path, which: str | int, tell: Callable[[str], None]) -> Path:
+def chosen(checkpoints: Path, which: str | int, on_message: Callable[[str], None]) -> Path:
     """The checkpoint with the lowest validation loss ("best"), the "last" one, or that of a step; the newest good one
-    where it is damaged, which `tell` hears. Raises UserError for a step that has none."""
+    where it is damaged, which `on_message` hears. Raises UserError for a step that has none."""
     found, prefer = steps(checkpoints), None
     if which == "best":
-        newest = load_state(newest_good(checkpoints, tell))
+        newest = load_state(newest_good(checkpoints, on_message))
         prefer = newest["best"][1] if newest["best"] else newest["step"]
     elif which != "last":
         if not str(which).isdigit() or int(which) not in found:
             raise unknown("checkpoint", str(which), ["best", "last", *map(str, found)])
         prefer = int(which)
-    return newest_good(checkpoints, tell, prefer)
+    return newest_good(checkpoints, on_message, prefer)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
@@ -143,15 +141,21 @@ def load_tree(path: Path, like: T, keep: Quantizer | None = None) -> T:
     Raises UserError, naming the first tensor that is missing, superfluous or of another shape or type.
     """
     file = open_tensors(path, like)
-    arrays: Iterable[Any] = (jax.numpy.array(file.read(name)) for name in named(like))
+    arrays: Iterable[Any] = (jax.numpy.array(file.read(name)) for name in named_leaves(like))
     if keep is not None:
         arrays = map(keep, arrays, jax.tree.leaves(roles(like)))
     return jax.tree_util.tree_unflatten(jax.tree.structure(like), arrays)
 
 
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, by their names."""
+    file = TensorFile(path)
+    return {name: np.array(file.read(name)) for name in file.places}
+
+
 def open_tensors(path: Path, like: Any) -> TensorFile:
     """The file of `load_tree`, with its errors, before any number is read."""
-    file, wanted = TensorFile(path), named(like)
+    file, wanted = TensorFile(path), named_leaves(like)
     file.places = {current_name(name): place for name, place in file.places.items()}
     for name in [*wanted, *file.places]:
         if name not in file.places or name not in wanted:
@@ -167,31 +171,14 @@ def open_tensors(path: Path, like: Any) -> TensorFile:
     return file
 
 
-def named(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their places: blocks.7.mixer.wq."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {name_of(keys): leaf for keys, leaf in leaves}
-
-
-def finite(tree: Any) -> bool:
+def all_finite(tree: Any) -> bool:
     """Are all numbers of the tree finite?"""
     return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree) if leaf.dtype.kind in "fV")
 
 
 def write_tensors(path: Path, tree: Any) -> None:
     """The arrays of a tree by their places, flushed to the disk. Raises OSError."""
-    try:
-        save_file({name: np.asarray(leaf) for name, leaf in named(tree).items()}, path)
-    except SafetensorError as error:  # it wraps the system's error in text
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
-    sync(path)
-
-
-def name_of(keys: Any) -> str:
-    """blocks.7.mixer.wq for the path of an array in a tree."""
-    return jax.tree_util.keystr(keys, simple=True, separator=".")
+    write_arrays(path, {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()})
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,29 +1,23 @@
 """Every choice of a training run. A run writes it to its config.json; a recipe is a Python file that defines one.
 
+Pure data: it opens no file and builds no model. The type of a config picks the job that carries it out
+(`training.job`).
+
 Look first at: `TrainSettings`, `TrainConfig`.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
-from linearnexus.data.registry import open_source
 from linearnexus.data.settings import DataSettings
-from linearnexus.data.source import DataSource
 from linearnexus.models.config import ModelConfig
-from linearnexus.tokenizers import check as check_tokenizer
+from linearnexus.training.optimizers import MuonConfig, OptimizerConfig, optimizer_config
 
-if TYPE_CHECKING:
-    from linearnexus.models.language_model import LanguageModel
-
-Optimizer = Literal["adamw", "muon", "sophia", "lion"]
 DEFAULT_STEPS = 2000
-# Peak learning rates that train the small presets well; docs/log.md has the sweep.
-LEARNING_RATES: dict[str, float] = {"adamw": 3e-3, "muon": 5e-3, "sophia": 1e-3, "lion": 3e-4}
 
 
 @dataclass(frozen=True)
@@ -33,19 +27,23 @@ class TrainSettings(DataSettings):  # --help prints the docstring and the commen
     max_steps: int | None = None  # the length of the run: give one of these three (none: 2,000 steps)
     epochs: float | None = None  # ... or passes through the training text ...
     max_minutes: float | None = None  # ... or minutes, measured in the first steps, then a fixed number of steps
+    # evaluations in a row without a lower validation loss after which the run stops; None: it does not stop early
+    patience: int | None = None
 
-    optimizer: Optimizer = "muon"  # how gradients become updates
+    # how gradients become updates: adamw, lion, muon, sophia, or with options such as muon(weight_decay=0.05)
+    optimizer: OptimizerConfig = MuonConfig()
     learning_rate: float | None = None  # the peak; None: a good one for the optimizer
-    matrix_learning_rate: float = 0.02  # Muon only: the peak for matrices, learning_rate is for the rest
     schedule: Literal["cosine", "constant", "wsd"] = "cosine"  # course of the rate; wsd: warm up, stay, decay
     warmup_steps: int = 100  # steps in which the learning rate rises to its peak
-    final_fraction: float = 0.0  # of the peak learning rate, reached at the last step (cosine, wsd)
+    min_lr_ratio: float = 0.0  # of the peak learning rate, reached at the last step (cosine, wsd)
     decay_fraction: float = 0.2  # wsd only: share of the steps that decay
-    weight_decay: float = 0.1  # of matrices and embeddings, never of norms, biases, decays
-    beta1: float = 0.9  # decay of the mean of gradients
-    beta2: float = 0.95  # decay of the mean of squares
+    # factors on the learning rate of some parameters, by patterns on their names: blocks.*.mixer.A_log=0.1
+    rate: tuple[str, ...] = ()
+    decay: tuple[str, ...] = ()  # the weight decay of some parameters, in the same way: embedding=0
     gradient_clip: float = 1.0  # largest gradient norm; 0: off
-    accumulate: int = 1  # batches whose gradients are averaged before a step
+    gradient_accumulation_steps: int = 1  # batches whose gradients are averaged before a step
+    # decay of the moving average of the weights that checkpoints hold too, such as 0.999; 0: there is none
+    ema_decay: float = 0.0
 
     eval_interval: int | None = None  # steps between evaluations, samples and checkpoints; None: a tenth of the run
     log_interval: int = 10  # steps between rows of metrics.jsonl
@@ -53,26 +51,33 @@ class TrainSettings(DataSettings):  # --help prints the docstring and the commen
     sample_tokens: int = 200  # length of the samples; 0: none
 
     @property
-    def rate(self) -> float:
+    def peak_rate(self) -> float:
         """The peak learning rate."""
-        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        return self.optimizer.usual_rate if self.learning_rate is None else self.learning_rate
 
     @property
     def tokens_per_step(self) -> int:
-        return self.batch_size * self.sequence_length * self.accumulate
+        return self.batch_size * self.sequence_length * self.gradient_accumulation_steps
 
 
 @config("train")
 class TrainConfig(TrainSettings):
     """A whole run. Raises UserError for a setting out of range."""
 
+    job: ClassVar[str] = "linearnexus.training.job:Job"  # what carries it out, imported when it is needed
+
     model: ModelConfig = field(kw_only=True)
     preset: str = "custom"  # the name that the model was made from, for people
-    keeps_base: ClassVar[bool] = False  # do the weights that the run begins with stay as they are?
-    tries: ClassVar[str] = 'let it write: linearnexus generate {} "..."'  # what to do with the trained model
+
+    @property
+    def freezes_base(self) -> bool:
+        """Do the weights that the run begins with stay as they are, while something on top of them trains?"""
+        return False
 
     def __post_init__(self) -> None:
-        lengths = {name: getattr(self, name) for name in ("max_steps", "epochs", "max_minutes")}
+        if isinstance(self.optimizer, str):  # a recipe may write optimizer="adamw"
+            object.__setattr__(self, "optimizer", optimizer_config(self.optimizer))
+        lengths = {name: getattr(self, name) for name in LENGTHS}
         given = [name for name, value in lengths.items() if value is not None]
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} both set the length of the run; give one of them.")
@@ -81,19 +86,17 @@ class TrainConfig(TrainSettings):
             *((name, value is None or 0 < value < math.inf, "give more than 0") for name, value in lengths.items()),
             ("sequence_length", self.sequence_length >= 1, whole),
             ("batch_size", self.batch_size >= 1, whole),
-            ("accumulate", self.accumulate >= 1, whole),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps >= 1, whole),
             ("log_interval", self.log_interval >= 1, whole),
             ("eval_interval", self.eval_interval is None or self.eval_interval >= 1, whole),
+            ("patience", self.patience is None or self.patience >= 1, whole),
             ("validation_fraction", 0 < self.validation_fraction < 1, "give a share of the text, such as 0.1"),
-            ("learning_rate", 0 < self.rate < math.inf, "give a step size above 0, such as 0.001"),
-            ("matrix_learning_rate", 0 < self.matrix_learning_rate < math.inf, "give a step size above 0"),
+            ("learning_rate", 0 < self.peak_rate < math.inf, "give a step size above 0, such as 0.001"),
             ("warmup_steps", self.warmup_steps >= 0, "give 0 (no warm-up) or more"),
-            ("final_fraction", 0 <= self.final_fraction <= 1, "it is a share of the peak, so give 0 to 1"),
+            ("min_lr_ratio", 0 <= self.min_lr_ratio <= 1, "it is a share of the peak, so give 0 to 1"),
             ("decay_fraction", 0 < self.decay_fraction <= 1, "it is a share of the steps, so give above 0, up to 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "give 0 (off) or more, such as 0.1"),
-            ("beta1", 0 <= self.beta1 < 1, "give 0 to below 1, such as 0.9"),
-            ("beta2", 0 <= self.beta2 < 1, "give 0 to below 1, such as 0.95"),
             ("gradient_clip", 0 <= self.gradient_clip < math.inf, "give 0 (off) or more, such as 1"),
+            ("ema_decay", 0 <= self.ema_decay < 1, "give 0 (off) to below 1, such as 0.999"),
             ("eval_batches", self.eval_batches >= 0, "give 0 (the whole validation split) or more"),
             ("sample_tokens", self.sample_tokens >= 0, "give 0 (no samples) or more"),
             ("seed", 0 <= self.seed < 2**32, "give a whole number from 0 to 4294967295"),
@@ -101,8 +104,6 @@ class TrainConfig(TrainSettings):
         for name, allowed, rule in rules:
             if not allowed:
                 raise UserError(f"{name} is {getattr(self, name)}; {rule}.")
-        if self.tokenizer is not None:
-            check_tokenizer(self.tokenizer)
         if self.packing == "best-fit" and self.order == "random":
             raise UserError("packing best-fit has no order random; leave one of them out.")
         table = self.model.learned_positions
@@ -116,21 +117,14 @@ class TrainConfig(TrainSettings):
         """The same run with nothing left open, as it is written to disk."""
         lengths = (self.max_steps, self.epochs, self.max_minutes)
         steps = DEFAULT_STEPS if lengths == (None, None, None) else self.max_steps
-        return dataclasses.replace(self, max_steps=steps, learning_rate=self.rate)
-
-    def open_source(self, tokenizer: Path | None = None, sha256: str | None = None) -> DataSource:
-        """What the run trains on; see `data.registry.open_source`."""
-        return open_source(self, tokenizer, sha256)
-
-    def trainable(self, base: "LanguageModel") -> Any:
-        """What trains, of a run that begins with these weights: all of them."""
-        return base
+        return dataclasses.replace(self, max_steps=steps, learning_rate=self.peak_rate)
 
 
 LENGTHS = ("max_steps", "epochs", "max_minutes")
-# What may change when a run goes on: how long, how fast, how it is watched. Everything else makes it another run.
+# What may change when a run is resumed: how long, how fast, how it is watched. The traced fields of its optimizer may
+# change too. Everything else makes it another run.
 RESUMABLE = {
-    *(*LENGTHS, "learning_rate", "matrix_learning_rate", "schedule", "warmup_steps"),
-    *("final_fraction", "decay_fraction", "weight_decay", "gradient_clip"),
-    *("eval_interval", "eval_batches", "log_interval", "sample_prompt", "sample_tokens"),
+    *(*LENGTHS, "patience", "learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "decay_fraction"),
+    *("rate", "decay", "gradient_clip", "eval_interval", "eval_batches", "log_interval"),
+    *("sample_prompt", "sample_tokens"),
 }

@@ -15,10 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from linearnexus.core.config import config_name
 from linearnexus.core.errors import UserError
 from linearnexus.core.paths import write_atomic
+from linearnexus.core.renames import current_config
 from linearnexus.training.chart import DARK, LIGHT, Points, Row, curve_svg, finite, points, small_svg
-from linearnexus.training.verdict import Band, Verdict, find_band, judge
+from linearnexus.training.verdict import Band, Verdict, find_band, judge, optimizer_of
 
 SHOWN_SAMPLES = 12  # the others are folded away
 
@@ -94,7 +96,7 @@ def _read_config(run: Path) -> dict[str, Any]:
             raise ValueError("it is not an object")
     except ValueError as error:
         raise UserError(f"{path} cannot be read as a run's config ({error}); restore it, or train again.") from error
-    return config
+    return current_config(config)
 
 
 def _inside(config: Row, outer: str, inner: str) -> Any:
@@ -182,7 +184,7 @@ def _facts(config: Row, rows: Sequence[Row], vocab_size: int | None, unit: str) 
     layers, width = _inside(config, "model", "n_layer"), _inside(config, "model", "hidden_size")
     parameters, rate = _whole(_inside(config, "info", "parameters")), config.get("learning_rate")
     batch, length = _whole(config.get("batch_size")), _whole(config.get("sequence_length"))
-    tokens = batch * length * (_whole(config.get("accumulate")) or 1) if batch and length else 0
+    tokens = batch * length * (_whole(config.get("gradient_accumulation_steps")) or 1) if batch and length else 0
     seconds = round(max((value for _, value in finite(points(rows, "seconds"))), default=0))
     facts: list[tuple[str, Any, str]] = [
         ("Preset", config.get("preset"), f"{layers} layers, hidden size {width}" if layers and width else ""),
@@ -192,7 +194,7 @@ def _facts(config: Row, rows: Sequence[Row], vocab_size: int | None, unit: str) 
         ("Steps", f"{done:,}" + (f" of {planned:,}" if planned else ""), "updates of the parameters"),
         ("Batch", tokens and f"{batch} x {length}", f"sequences x {unit}s: {tokens:,} {unit}s a step"),
         ("Text read", tokens * done and f"{tokens * done:,}", f"{unit}s, repeats counted"),
-        ("Optimizer", config.get("optimizer"), f"learning rate {rate} at its peak" if rate else ""),
+        ("Optimizer", _optimizer(config), f"learning rate {rate} at its peak" if rate else ""),
         ("Time", seconds and f"{seconds // 60} min {seconds % 60} s", "evaluations counted"),
     ]
     return "".join(
@@ -200,6 +202,11 @@ def _facts(config: Row, rows: Sequence[Row], vocab_size: int | None, unit: str) 
         for name, value, note in facts
         if value
     )
+
+
+def _optimizer(config: Row) -> str | None:
+    optimizer = optimizer_of(config)
+    return None if optimizer is None else config_name(type(optimizer))
 
 
 def _small(rates: Points, speeds: Points) -> str:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from linearnexus.core.config import from_json, to_json
-from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.errors import UnknownNameError, UserError, unknown
+from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import write_atomic
+from linearnexus.core.renames import current_config
 from linearnexus.models.own_mixers import load_own_mixers
 from linearnexus.training.config import TrainConfig
 
+jax = LazyPackage("jax")
 RUNS = Path("runs")
 STORYTELLER = "storyteller"  # the run that comes with the package, made by scripts/storyteller.py
 PRETRAINED = {STORYTELLER: Path(__file__).parents[1] / "pretrained" / STORYTELLER}
@@ -109,17 +112,18 @@ def read_config(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     path = folder / "config.json"
     load_own_mixers()
     try:
-        values = json.loads(path.read_text())
+        values = current_config(json.loads(path.read_text()))
         info = values.pop("info")
         if "converted" not in info and not isinstance(info["corpus"]["sha256"], str):
             raise ValueError("the corpus's sha256 is no text")
         config = from_json(values)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         said = str(error).rstrip(".")
-        if "no config type" in said:
+        if isinstance(error, UnknownNameError) and error.kind == "config type":
             raise UserError(
-                f"{path} cannot be read as a run's config ({said.partition(';')[0]}); where the run has a mixer of "
-                "your own, set LINEARNEXUS_MIXERS to its file."
+                f"{path} cannot be read as a run's config ({said.partition(';')[0]}); where the run uses code of "
+                "your own, set LINEARNEXUS_PLUGINS (an optimizer, an objective) or LINEARNEXUS_MIXERS (a mixer) to its "
+                "file."
             ) from error
         raise UserError(f"{path} cannot be read as a run's config ({said}); restore it, or train again.") from error
     if not isinstance(config, TrainConfig):
@@ -144,8 +148,6 @@ def check_trained(folder: Path, info: dict[str, Any]) -> None:
 
 def environment() -> dict[str, Any]:
     """What the bits of a run depend on, beside its config."""
-    import jax
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "linearnexus": version("linearnexus"),

@@ -1,22 +1,30 @@
-"""The training step: one compiled function from (state, batch) to (state, metrics), its input state given up (donated).
+"""The training step: one compiled function from (state, batch) to (state, metrics); the state that goes in is donated.
 
-Look first at: `losses`, `train_step`, `evaluate_batch`.
+What its program depends on is the static part of its arguments: of the model, the objective and the optimizer.
+Everything else is data, so another learning rate, schedule, seed or weight decay compiles nothing again.
+
+Look first at: `train_step`, `mean_loss`, `Update`.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from linearnexus.core.module import apply_lr_multipliers, module
+from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
-from linearnexus.training import optimizers
 from linearnexus.training.config import TrainConfig
+from linearnexus.training.fit import Loop
+from linearnexus.training.objective import Metrics, Objective
+from linearnexus.training.optimizer import Optimizer
+from linearnexus.training.schedules import learning_rate
 
 
 @module
@@ -24,149 +32,110 @@ class TrainState:
     """All that a step changes."""
 
     step: Array  # [] int32, steps done
-    model: Any  # what trains: a language model, or what changes one that stays as it is
+    model: Any  # what trains: a language model, or adapters of one that stays as it is
     optimizer: Any  # optax's state
 
 
-def compiled_for(config: TrainConfig) -> TrainConfig:
-    """The config with only what the step's program depends on: runs that differ in the rest compile it once."""
-    kept = ["model", "sequence_length", "optimizer", "weight_decay", "beta1", "beta2", "gradient_clip"]
-    kept += ["seed"] if config.model.dropout else []
-    kept += ["learning_rate", "matrix_learning_rate"] if config.optimizer == "muon" else []  # their share
-    return TrainConfig(**{name: getattr(config, name) for name in kept})
+def new_state(trained: Any, optimizer: Optimizer) -> TrainState:
+    """The state before the first step."""
+    return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained))
 
 
-def init_state(config: TrainConfig, base: LanguageModel | None = None) -> TrainState:
-    """The state before the first step: random from the config's seed, or from the weights of another run."""
-    if base is not None:
-        return _begun(config, base)
-    return _compiled_random()(compiled_for(config), jnp.uint32(config.seed))
-
-
-def state_like(config: TrainConfig, base: LanguageModel | None = None) -> TrainState:
-    """The shapes and dtypes of `init_state`."""
-    if base is not None:
-        return jax.eval_shape(partial(_begun, config), base)
-    return jax.eval_shape(partial(_random, config), jnp.uint32(0))
+def random_state(config: TrainConfig) -> TrainState:
+    """The state before the first step, the weights random from the config's seed."""
+    return _compiled_random()(config.model, Optimizer.of(config), jnp.uint32(config.seed))
 
 
 @cache
-def _compiled_random() -> Callable[[TrainConfig, Array], TrainState]:
+def _compiled_random() -> Callable[[ModelConfig, Optimizer, Array], TrainState]:
     """It runs once, so a CPU's compiler should not take long over it (2.1 s become 1.4, for the same numbers)."""
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(_random, static_argnames="config", compiler_options=options)
+    return jax.jit(draw_state, static_argnames="model", compiler_options=options)
 
 
-def _random(config: TrainConfig, seed: Array) -> TrainState:
-    return _new(config, LanguageModel.init(config.model, jax.random.key(seed)))
+def draw_state(model: ModelConfig, optimizer: Optimizer, seed: Array) -> TrainState:
+    """`random_state`, not compiled."""
+    return new_state(LanguageModel.init(model, jax.random.key(seed)), optimizer)
 
 
-@partial(jax.jit, static_argnames="config")
-def _begun(config: TrainConfig, base: LanguageModel) -> TrainState:
-    return _new(config, config.trainable(base))
+def mean_loss(
+    objective: Objective, trained: Any, frozen: LanguageModel | None, batches: Any, key: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """The objective's loss and metrics, averaged over the A batches of a step. Each batch has a key of its own; the
+    activations of one batch at a time are kept."""
+    count = jax.tree.leaves(batches)[0].shape[0]
+    batches = objective.accumulated(batches)
 
+    def one(number: int | Array, batch: Any) -> tuple[Array, Metrics]:
+        return objective.loss(trained, frozen, batch, jax.random.fold_in(key, number))
 
-def _new(config: TrainConfig, model: Any) -> TrainState:
-    return TrainState(jnp.zeros((), jnp.int32), model, optimizers.build(config).init(model))
-
-
-def whole(trained: Any, kept: LanguageModel | None) -> LanguageModel:
-    """The language model: what trains by itself, or with the weights that are kept as they were."""
-    return trained if kept is None else trained.merged(kept)
-
-
-def token_losses(logits: Float[Array, "B T W"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    """Cross-entropy of each token in nats, -ln p(target), in float32 or wider."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-
-
-def losses(
-    model: LanguageModel,
-    inputs: Int[Array, "A B T"],
-    targets: Int[Array, "A B T"],
-    key: Array,
-    starts: Bool[Array, "A B T"] | None = None,
-    weights: Float[Array, "A B T"] | None = None,
-    valid: Bool[Array, "A B T"] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """What is minimised, and the mean cross-entropy alone, over A batches; they differ by the losses that mixers add.
-    The mean goes over all tokens of all batches alike, by their weights. Each batch has dropout under its own key.
-
-    starts, weights, valid: those of `Batch`; None: one text, all tokens alike.
-    """
-    count = inputs.shape[0]
-    share = None if weights is None else count / jnp.maximum(jnp.sum(weights), 1.0)  # of a token of weight 1
-
-    def one(number: int | Array, batch: Any) -> Array:
-        ids, goals, begins, weight, real = batch
-        out = model(ids, real, begins, key=jax.random.fold_in(key, number))
-        entropy = token_losses(out.logits, goals)
-        entropy = entropy.mean() if share is None else jnp.sum(entropy * weight) * share
-        return jnp.stack([entropy if out.loss is None else entropy + out.loss, entropy])
-
-    batches = (inputs, targets, starts, weights, valid)
     if count == 1:
-        total = one(0, jax.tree.map(lambda field: field[0], batches))
-        return total[0], total[1]
-    # a checkpoint keeps one batch's activations at a time
+        return one(0, jax.tree.map(lambda field: field[0], batches))
     numbered = (jnp.arange(count), batches)
-    total, _ = lax.scan(lambda sum_, part: (sum_ + jax.checkpoint(one)(*part), None), jnp.zeros(2), numbered)
-    total = total / count
-    return total[0], total[1]
+    shapes = jax.eval_shape(one, 0, jax.tree.map(lambda field: field[0], batches))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, jax.checkpoint(one)(*part)), None
+
+    total, _ = lax.scan(add, zeros, numbered)
+    return jax.tree.map(lambda sum_: sum_ / count, total)
 
 
-@partial(jax.jit, static_argnames="config", donate_argnames="state")
+@partial(jax.jit, donate_argnames="state")
 def train_step(
     state: TrainState,
-    inputs: Int[Array, "A B T"],
-    targets: Int[Array, "A B T"],
+    batches: Any,
     rate: Float[Array, ""],
-    config: TrainConfig,
-    starts: Bool[Array, "A B T"] | None = None,
-    weights: Float[Array, "A B T"] | None = None,
-    valid: Bool[Array, "A B T"] | None = None,
-    kept: LanguageModel | None = None,
-) -> tuple[TrainState, dict[str, Array]]:
-    """One update at learning rate `rate`. Metrics: the cross-entropy before it, and the gradient's norm before
-    clipping. `kept`: the weights that stay as they are, where not the whole model trains."""
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    key: Array,
+    objective: Objective,
+    optimizer: Optimizer,
+    frozen: LanguageModel | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One update at learning rate `rate`.
 
-    def objective(trained: Any) -> tuple[Array, Array]:
-        return losses(whole(trained, kept), inputs, targets, key, starts, weights, valid)
+    batches: a pytree of the objective's own, [A, ...]: the gradients of A batches are averaged. key: of the whole run;
+    each step folds its number in. frozen: weights that the objective needs and that stay as they are. The metrics are
+    the objective's before the update, and the norm of the gradient before clipping.
+    """
+    key = jax.random.fold_in(key, state.step)
 
-    (_, entropy), gradients = jax.value_and_grad(objective, has_aux=True)(state.model)
+    def loss(trained: Any) -> tuple[Array, Metrics]:
+        return mean_loss(objective, trained, frozen, batches, key)
+
+    (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.model)
     # model and optimizer compute in explicit dtypes; optax's own arithmetic wants the standard promotion
     with jax.numpy_dtype_promotion("standard"):
-        updates, optimizer = optimizers.build(config).update(
-            gradients, state.optimizer, state.model, obj_fn=lambda model: objective(model)[0]
+        updates, optimizer_state = optimizer.update(
+            gradients, state.optimizer, state.model, lambda trained: loss(trained)[0]
         )
-        model = jax.tree.map(lambda weight, update: weight + rate * update, state.model, apply_lr_multipliers(updates))
-    metrics = {"loss": entropy, "grad_norm": optax.tree.norm(gradients)}
-    return TrainState(state.step + 1, model, optimizer), metrics
+        trained = jax.tree.map(
+            lambda weight, update: weight + rate * update, state.model, apply_lr_multipliers(updates)
+        )
+        metrics = {**metrics, "grad_norm": optax.tree.norm(gradients)}
+    return TrainState(state.step + 1, trained, optimizer_state), metrics
 
 
-@jax.jit
-def evaluate_batch(
-    model: LanguageModel,
-    inputs: Int[Array, "B T"],
-    targets: Int[Array, "B T"],
-    weights: Float[Array, "B T"],
-    starts: Bool[Array, "B T"] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The weighted sum of the tokens' losses, and the sum of the weights; dropout is off."""
-    loss, weight, _ = evaluate_answers(model, inputs, targets, weights, starts)
-    return loss, weight
+@dataclass(frozen=True)
+class Update:
+    """The step of a run, as `fit` calls it: `train_step` at the rate of the run's schedule."""
 
+    config: TrainConfig
+    objective: Objective
+    frozen: LanguageModel | None = None
 
-@jax.jit
-def evaluate_answers(
-    model: LanguageModel,
-    inputs: Int[Array, "B T"],
-    targets: Int[Array, "B T"],
-    weights: Float[Array, "B T"],
-    starts: Bool[Array, "B T"] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """The same, and the weighted number of targets that the model finds most likely."""
-    logits = model(inputs, starts=starts).logits
-    right = jnp.sum((jnp.argmax(logits, axis=-1) == targets) * weights)
-    return jnp.sum(token_losses(logits, targets) * weights), jnp.sum(weights), right
+    def __call__(self, state: TrainState, batch: Any, loop: Loop) -> tuple[TrainState, Metrics, float]:
+        rate = learning_rate(self.config, loop.done, loop.total)
+        return (*self.at_rate(state, batch, rate), rate)
+
+    def at_rate(self, state: TrainState, batch: Any, rate: float) -> tuple[TrainState, Metrics]:
+        """The step at a given learning rate."""
+        return train_step(state, batch, jnp.float32(rate), self.key, self.objective, self.optimizer, self.frozen)
+
+    @cached_property
+    def key(self) -> Array:
+        return jax.random.key(self.config.seed)
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        return Optimizer.of(self.config)

@@ -1,7 +1,7 @@
 """Is this normal? Where a run stands, in plain words: on its way, overfitting, a wrong learning rate, nothing to learn.
 
 The recipes that come with the package have a band: the validation losses of five seeds (bands.json, measured by
-scripts/bands.py), between runs that end at a step, their rate lowered to zero, and runs that go on at the full rate.
+scripts/bands.py), between runs that end at a step, their rate lowered to zero, and runs that continue at the full rate.
 A longer run lies between the two, so a run of any length can be compared. Runs were ended after three lengths: what one
 of another length ends with is estimated from these, and the words say so.
 
@@ -18,8 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from linearnexus.core.config import from_json
+from linearnexus.core.errors import UserError
 from linearnexus.training.chart import Points, Row, finite, points
-from linearnexus.training.config import LEARNING_RATES, TrainSettings
+from linearnexus.training.optimizers import OptimizerConfig, optimizer_config
+from linearnexus.training.optimizers.optimizer_config import from_flat_fields
 
 BANDS = Path(__file__).with_name("bands.json")
 MARGIN = 0.02  # of a loss: as far as a sixth seed may lie outside of five
@@ -43,7 +46,7 @@ class Usual(NamedTuple):
     step: int
     least: float  # of runs that end there
     most: float  # of these
-    going_on: float  # the most of runs that go on at the full rate
+    full_rate: float  # the most of runs that continue at the full rate
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Band:
     def until(self, last: int) -> list[tuple[int, float, float]]:
         """(step, least, most of all) up to a step, for a chart."""
         edges = [*(edge for edge in self.edges if edge.step < last), self.at(last)._replace(step=last)]
-        return [(edge.step, edge.least, max(edge.most, edge.going_on)) for edge in edges]
+        return [(edge.step, edge.least, max(edge.most, edge.full_rate)) for edge in edges]
 
 
 def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict):
         model = {name: value for name, value in model.items() if name not in ("vocab_size", "dropout")}
     digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
-    kept = ("data", "validation_fraction", "sequence_length", "batch_size", "accumulate")
+    kept = ("data", "validation_fraction", "sequence_length", "batch_size", "gradient_accumulation_steps")
     tokenizer = config.get("tokenizer") or "char"
     return {**{name: config.get(name) for name in kept}, "tokenizer": tokenizer, "model": digest[:16]}
 
@@ -99,8 +102,8 @@ def _bands() -> list[tuple[dict[str, Any], Band]]:
 
 
 def make_band(entry: Mapping[str, Any]) -> Band:
-    """The band of some seeds: {"going_on": {step: losses}, "ending": {step: losses}}."""
-    on, ended = ({int(step): seeds for step, seeds in entry[name].items()} for name in ("going_on", "ending"))
+    """The band of some seeds: {"full_rate": {step: losses}, "ending": {step: losses}}."""
+    on, ended = ({int(step): seeds for step, seeds in entry[name].items()} for name in ("full_rate", "ending"))
     known = sorted({**{step: seeds for step, seeds in on.items() if step < min(ended)}, **ended}.items())
     edges = []
     for step in sorted(on):
@@ -129,9 +132,9 @@ def judge(config: Mapping[str, Any], rows: Sequence[Row]) -> Verdict | None:
         )
     if step < EARLY:
         return Verdict("early", f"After {step:,} steps it is too early to tell how this goes.")
-    frequencies = _frequencies(config)
-    if frequencies is not None and last > 0.98 * frequencies:
-        return _not_learning(last, frequencies, times, known=band is not None)
+    unigram = _unigram_loss(config)
+    if unigram is not None and last > 0.98 * unigram:
+        return _not_learning(last, unigram, times, known=band is not None)
     if last > best + RISE:
         return Verdict(
             "unstable" if times < 3 else "rate too high",
@@ -141,9 +144,9 @@ def judge(config: Mapping[str, Any], rows: Sequence[Row]) -> Verdict | None:
     return _in_band(step, last, band, times, _came_down(config, rows)) if band else _alone(validation, config)
 
 
-def _not_learning(last: float, frequencies: float, times: float, known: bool) -> Verdict:
+def _not_learning(last: float, unigram: float, times: float, known: bool) -> Verdict:
     said = (
-        f"Not learning: one who knows only how frequent each token is has a loss of {frequencies:.2f}, and this model "
+        f"Not learning: one who knows only how frequent each token is has a loss of {unigram:.2f}, and this model "
         f"has {last:.2f}, so it has found nothing in the order of the tokens."
     )
     if times >= 3:
@@ -163,7 +166,7 @@ def _in_band(step: int, last: float, band: Band, times: float, ended: bool) -> V
         most = usual.most
         said = f"{after}, {most:.2f} or less is usual, as far as {runs} of {band.lengths} steps each can tell"
     else:
-        most, said = usual.going_on, f"{after}, {runs} were at {usual.going_on:.2f} or less"
+        most, said = usual.full_rate, f"{after}, {runs} were at {usual.full_rate:.2f} or less"
     if last <= most * (1 + MARGIN):
         return Verdict("on track", f"On track: {said}, and this one has {last:.2f}.")
     said = f"Worse than usual: {said}, and this one has {last:.2f}."
@@ -192,15 +195,21 @@ def _alone(validation: Points, config: Mapping[str, Any]) -> Verdict | None:
     return Verdict("on track", f"{said}, as the learning rate had come down; a longer run may learn more.")
 
 
+def optimizer_of(config: Mapping[str, Any]) -> OptimizerConfig | None:
+    """The optimizer of a config.json; None where it cannot be made out."""
+    try:
+        given = from_flat_fields(config).get("optimizer")
+        return optimizer_config(from_json(given) if isinstance(given, dict) else given)
+    except (UserError, TypeError):
+        return None
+
+
 def _times_usual(config: Mapping[str, Any]) -> float:
-    """How many times the usual one for its optimizer the peak learning rate is; that of the matrices counts too."""
-    optimizer = str(config.get("optimizer"))
-    usual = {"learning_rate": LEARNING_RATES[optimizer]} if optimizer in LEARNING_RATES else {}
-    if optimizer == "muon":
-        usual["matrix_learning_rate"] = TrainSettings.matrix_learning_rate
-    given = {name: config.get(name) for name in usual}
-    times = [value / usual[name] for name, value in given.items() if isinstance(value, float) and value > 0]
-    return max(times, key=lambda time: abs(math.log(time)), default=1.0)
+    """How many times the usual one for its optimizer the peak learning rate is."""
+    optimizer, rate = optimizer_of(config), config.get("learning_rate")
+    if optimizer is None:
+        return 1.0
+    return optimizer.times_usual(rate if isinstance(rate, float) and rate > 0 else optimizer.usual_rate)
 
 
 def _rate(times: float) -> str:
@@ -210,7 +219,7 @@ def _rate(times: float) -> str:
     return f"Its learning rate is {share} the usual one."
 
 
-def _frequencies(config: Mapping[str, Any]) -> float | None:
+def _unigram_loss(config: Mapping[str, Any]) -> float | None:
     info = config.get("info")
-    value = info.get("frequencies_loss") if isinstance(info, dict) else None
+    value = info.get("unigram_loss") if isinstance(info, dict) else None
     return value if isinstance(value, float) and math.isfinite(value) else None

@@ -2,7 +2,7 @@
 
     python -m tests.golden --check                     everything but the largest weights, in a few minutes
     python -m tests.golden --check losses samples      some parts
-    python -m tests.golden --write options             measures a part anew, where a difference is meant
+    python -m tests.golden --write options --because "..."   measures a part anew, where a difference is meant
     python -m tests.golden --folders                   makes the stopped runs in folders/ anew
 
 On the machine and the versions that the goldens were made with, numbers are compared bit for bit; elsewhere within what
@@ -74,17 +74,22 @@ def check(parts: list[str]) -> list[str]:
     return found
 
 
-def write(parts: list[str]) -> None:
-    kept = json.loads(GOLDENS.read_text()) if GOLDENS.is_file() else {}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    kept = {"commit": commit.stdout.strip(), **kept, "machine": measure.machine()}
+def write(parts: list[str], because: str) -> None:
+    """Measures parts anew. What differs from the golden before is kept with its reason, the rest stays."""
+    kept = json.loads(GOLDENS.read_text())
+    reasons = kept.setdefault("differences", {})
     for part in parts:
-        began = time.monotonic()
-        kept[part] = measure.PARTS[part]()
-        print(f"{part}: measured ({time.monotonic() - began:.0f} s)", flush=True)
-        GOLDENS.write_text(
-            json.dumps(kept, indent=None, separators=(",", ":"), sort_keys=True).replace("],", "],\n") + "\n"
-        )
+        golden, now = kept[part], json.loads(json.dumps(measure.PARTS[part]()))
+        for key in sorted(golden.keys() | now.keys()):
+            if key not in now:
+                del golden[key]
+            elif key in golden and not differences(golden[key], now[key], True, f"{part} / {key}"):
+                continue
+            else:
+                golden[key] = now[key]
+            reasons[f"{part} / {key}"] = because
+            print(f"{part} / {key}: {because}", flush=True)
+    GOLDENS.write_text(json.dumps(kept, separators=(",", ":"), sort_keys=True).replace("],", "],\n") + "\n")
 
 
 def make_folders() -> None:
@@ -154,13 +159,16 @@ def main() -> None:
     action.add_argument("--check", action="store_true")
     action.add_argument("--write", action="store_true")
     action.add_argument("--folders", action="store_true")
+    parser.add_argument("--because", default="", help="why numbers of --write may differ from those before")
     parser.add_argument("parts", nargs="*", choices=[*measure.PARTS, []], help="default: all but the largest weights")
     given = parser.parse_args()
     parts = list(given.parts) or [part for part in measure.PARTS if part not in LATER]
     if given.folders:
         make_folders()
     elif given.write:
-        write(parts)
+        if len(given.because) < 40:
+            parser.error("--write asks for --because and a sentence that says why the numbers may differ")
+        write(parts, given.because)
     else:
         found = check(parts)
         print("\n".join(found[:60]))

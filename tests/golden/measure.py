@@ -32,7 +32,7 @@ from linearnexus.cli.main import VERBS  # noqa: E402
 from linearnexus.models.presets import PRESETS, preset  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.report import read_metrics  # noqa: E402
-from linearnexus.training.step import init_state  # noqa: E402
+from linearnexus.training.step import random_state  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -123,7 +123,7 @@ def weights(large: bool = False) -> dict[str, Any]:
         if (config.n_layer * config.hidden_size**2 > 4e6) != large:
             continue
         digest, total, squares = hashlib.sha256(), 0.0, 0.0
-        model = init_state(TrainConfig(model=config, optimizer="lion")).model
+        model = random_state(TrainConfig(model=config, optimizer="lion")).model
         for leaf in jax.tree.leaves(model):
             array = np.asarray(leaf)
             digest.update(array.tobytes())

@@ -7,6 +7,7 @@ import pytest
 
 from tests.laws import law, subjects
 
+pytestmark = pytest.mark.slow  # test_quick.py is what the tests between edits have of it
 MIXERS = subjects.mixer_examples()
 FIRST = subjects.first_examples()
 # Few functions to compile: calls of two lengths, with arrays always passed; `make laws` has three, and passes None too.

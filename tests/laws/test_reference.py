@@ -253,7 +253,10 @@ def by_reference(
     return out
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in subjects.first_examples() else pytest.param(name, marks=pytest.mark.slow) for name in EXAMPLES],
+)
 def test_a_mixer_computes_its_papers_equations(name: str) -> None:
     """Values over documents and padding, from the middle of a text and, the text in one go, from nothing; then autodiff
     against central differences of the reference, along random directions of the parameters, the inputs and the state.
@@ -295,6 +298,7 @@ def test_a_mixer_computes_its_papers_equations(name: str) -> None:
             assert abs(got - want) < 1e-6 * abs(want), what
 
 
+@pytest.mark.slow
 def test_rwkv7_is_its_authors_model() -> None:
     """A whole small model against the author's formulation, logits and slopes, over documents: catches a value residual
     that takes another layer's values or document, a channel mix that sees over a border, and a norm left out. Then the
@@ -535,6 +539,7 @@ def by_steps(op: Any, parts: list[Any], tokens: TokenLayout) -> tuple[np.ndarray
     [("chunked", "float64"), ("chunked", "float32"), ("recurrent", "float64"), ("step", "float64")],
 )
 @pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.slow
 def test_a_matrix_memory_with_extreme_decays_and_repeated_keys(name: str, form: str, dtype: str) -> None:
     """Outputs and final states. Catches a chunk that divides by a decay or subtracts sums of log-decays, one that
     inverts I + A by a power series (it loses every digit when keys repeat), a token's own decay counted twice or not at
@@ -551,6 +556,7 @@ def test_a_matrix_memory_with_extreme_decays_and_repeated_keys(name: str, form: 
 
 @pytest.mark.parametrize("form", ["chunked", "recurrent"])
 @pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.slow
 def test_a_matrix_memorys_slopes_with_extreme_decays_and_repeated_keys(name: str, form: str) -> None:
     """Every gradient against central differences of the recurrence. Catches a backward pass that gives NaN (0 * inf)
     at masked pairs, loses the small decays, or leaks into invalid tokens and other documents."""

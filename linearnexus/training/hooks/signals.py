@@ -4,9 +4,19 @@ import signal
 import threading
 from typing import Any
 
+from linearnexus.training.fit import Hook, Loop
 
-class StopSignals:
-    """A context in which the signals are caught; `received` is the number of the one that came, or None."""
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal, and has saved."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class StopSignals(Hook):
+    """A context in which the signals are caught, and the hook that stops the loop; `received` is the number of the
+    signal that came, or None."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -25,3 +35,10 @@ class StopSignals:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
+
+    def start(self, loop: Loop) -> None:
+        self.after_step(loop)
+
+    def after_step(self, loop: Loop) -> None:
+        if self.received is not None:
+            loop.stop = "signal"

@@ -1,9 +1,9 @@
-"""What a run that begins with another's weights keeps of it: a copy of them, and where they came from.
+"""What a run that begins with the weights of another, its parent, keeps of it: a copy, and where it came from.
 
     runs/NAME/base.safetensors            the weights, so that the other run may change or go
     "from" below "info" in config.json    {"run": its folder, "step": of the checkpoint, "sha256": of the copy}
 
-Look first at: `Base`, `weights`.
+Look first at: `ParentRun`, `weights`.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from linearnexus.models.config import ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.quantize import Quantizer
 from linearnexus.training import checkpoint, run_folder
-from linearnexus.training.step import state_like
+from linearnexus.training.job import state_shapes
 
 WEIGHTS = "base.safetensors"
 
 
 @dataclass(frozen=True)
-class Base:
+class ParentRun:
     """The model that a run begins with."""
 
     model: LanguageModel
@@ -43,14 +43,22 @@ def load(folder: Path, origin: dict[str, Any], config: ModelConfig) -> LanguageM
         raise UserError(f"{path} is missing; {advice}.")
     if checkpoint.sha256(path) != origin["sha256"]:
         raise UserError(f"{path} is damaged (its SHA-256 is not the one in config.json); {advice}.")
-    like = LanguageModel.shapes(config)
-    return checkpoint.load_tree(path, like)
+    return checkpoint.load_tree(path, LanguageModel.shapes(config))
 
 
-def weights(folder: Path, good: Path, keep: Quantizer | None = None) -> tuple[Any, LanguageModel | None]:
-    """What a checkpoint of a run holds, and the weights that the run keeps as they were, if any; `step.whole` makes the
-    model of both. `keep`: see `checkpoint.load_tree`; for runs without such weights. Raises UserError."""
+def weights(
+    folder: Path, good: Path, keep: Quantizer | None = None, average: bool = False
+) -> tuple[Any, LanguageModel | None]:
+    """What trains of a run, as a checkpoint holds it, and the weights that stay as they were, if any;
+    `objective.merge_frozen` makes the model of both.
+
+    keep: see `checkpoint.load_tree`; for runs without such weights. average: the moving average that the run keeps.
+    Raises UserError, also where the run keeps no average.
+    """
     config, info = run_folder.read_config(folder)
-    kept = load(folder, info["from"], config.model) if config.keeps_base else None
-    like = state_like(config, kept).model
-    return checkpoint.load_tree(good / checkpoint.MODEL, like, None if config.keeps_base else keep), kept
+    path = good / (checkpoint.AVERAGE if average else checkpoint.MODEL)
+    if average and not path.is_file():
+        raise UserError(f"{folder} keeps no average of its weights; leave it out, or train with --ema-decay 0.999.")
+    frozen = load(folder, info["from"], config.model) if config.freezes_base else None
+    like = state_shapes(config, frozen).model
+    return checkpoint.load_tree(path, like, None if config.freezes_base else keep), frozen
