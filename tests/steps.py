@@ -19,8 +19,8 @@ _quick_step = jax.jit(train_step.__wrapped__, compiler_options=QUICK)
 
 def arguments(state: Any, inputs: Any, targets: Any, rate: Any, config: TrainConfig) -> tuple[Any, ...]:
     """The arguments of `train_step` in a run of this config."""
-    key = jax.random.key(config.seed)
-    return state, Batch(inputs, targets), jnp.float32(rate), key, CrossEntropy(), Optimizer.of(config)
+    seed = jnp.uint32(config.seed)
+    return state, Batch(inputs, targets), jnp.float32(rate), seed, CrossEntropy(), Optimizer.of(config)
 
 
 def quick_step(

@@ -17,9 +17,7 @@ import tyro
 from linearnexus.cli.options import ModelOptions, OptimizerOptions, train_with
 from linearnexus.cli.parse import changed, parse
 from linearnexus.core.errors import UserError
-from linearnexus.data.registry import check_source
 from linearnexus.models.presets import presets
-from linearnexus.tokenizers import TRAINED, build, check
 from linearnexus.training.config import LENGTHS, TrainConfig, TrainSettings
 from linearnexus.training.recipes import base_config, config_from_parent, resumed_config, with_options
 from linearnexus.training.run_folder import check_trained, find, read_config
@@ -69,10 +67,7 @@ def main(arguments: list[str]) -> None:
             raise UserError("--find-rate is for new runs, and --resume resumes one; give one of them.")
         resumed_config(base, changes, folder)
     else:
-        config = with_options(base, changes)
-        if config.tokenizer is not None and check(config.tokenizer)[0] not in TRAINED:
-            build(config.tokenizer, "")
-        check_source(config)
+        _check_data(with_options(base, changes))
     _run(None if folder is not None else base, options, changes)
 
 
@@ -88,8 +83,17 @@ def _train_from(origin: str, model: str | None, rest: list[str]) -> None:
     if options.resume is not None:
         raise UserError("--resume resumes a run and --from begins a new one; give one of them.")
     changes = _changes(options, settings)
-    check_source(config_from_parent(base, changes, folder))
+    _check_data(config_from_parent(base, changes, folder))
     _run(None, options, changes)
+
+
+def _check_data(config: TrainConfig) -> None:
+    from linearnexus.data.registry import check_source
+    from linearnexus.tokenizers import TRAINED, build, check
+
+    if config.tokenizer is not None and check(config.tokenizer)[0] not in TRAINED:
+        build(config.tokenizer, "")
+    check_source(config)
 
 
 def _run(model: TrainConfig | None, options: TrainOptions, changes: dict[str, Any]) -> None:

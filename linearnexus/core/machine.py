@@ -7,14 +7,13 @@ Look first at: `prepare`.
 import ctypes
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 
 from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import cache_dir
 
-jax = LazyPackage("jax")
+jax, tempfile = LazyPackage("jax"), LazyPackage("tempfile")
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX, NEVER = -1, -4, -8, -1  # glibc's malloc.h
 MADV_HUGEPAGE, HUGE_PAGE = 14, 2**21  # Linux's mman.h; bytes
 

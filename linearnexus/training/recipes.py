@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 from linearnexus.core.config import config_name, make
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.renames import rename_fields
-from linearnexus.data.registry import fixed_settings
+from linearnexus.core.resolve import resolve
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.pattern import with_pattern
 from linearnexus.models.presets import override, preset, presets
-from linearnexus.tokenizers import check as check_tokenizer
 from linearnexus.training.config import LENGTHS, RESUMABLE, TrainConfig, TrainSettings
 from linearnexus.training.optimizers.optimizer_config import optimizer_config, option_names, spec_of, with_fields
 
@@ -140,11 +139,12 @@ def with_options(config: C, options: dict[str, Any]) -> C:
             raise unknown("option", name, run | of_optimizer | set(MODEL_OPTIONS))
     settings = {name: value for name, value in options.items() if name in run}
     changes = {name: value for name, value in options.items() if name in MODEL_OPTIONS and value is not None}
+    fixed_settings = resolve("linearnexus.data.registry:fixed_settings")  # NumPy, which --help does without
     settings = {**fixed_settings(str(settings.get("data", config.data))), **settings}
     if set(LENGTHS) & set(settings):
         settings = {**dict.fromkeys(LENGTHS), **settings}
     if settings.get("tokenizer") is not None:
-        check_tokenizer(str(settings["tokenizer"]))
+        resolve("linearnexus.tokenizers:check")(str(settings["tokenizer"]))
     optimizer = optimizer_config(settings.get("optimizer", config.optimizer), config.optimizer)
     given = {name: value for name, value in options.items() if name in of_optimizer and value is not None}
     settings["optimizer"] = with_fields(optimizer, given)

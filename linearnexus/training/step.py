@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, UInt
 
 from linearnexus.core.module import apply_lr_multipliers, module
 from linearnexus.models.config import ModelConfig
@@ -87,18 +87,18 @@ def train_step(
     state: TrainState,
     batches: Any,
     rate: Float[Array, ""],
-    key: Array,
+    seed: UInt[Array, ""],
     objective: Objective,
     optimizer: Optimizer,
     frozen: LanguageModel | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update at learning rate `rate`.
 
-    batches: a pytree of the objective's own, [A, ...]: the gradients of A batches are averaged. key: of the whole run;
-    each step folds its number in. frozen: weights that the objective needs and that stay as they are. The metrics are
+    batches: a pytree of the objective's own, [A, ...]: the gradients of A batches are averaged. seed: of the run; each
+    step has a key of its own. frozen: weights that the objective needs and that stay as they are. The metrics are
     the objective's before the update, and the norm of the gradient before clipping.
     """
-    key = jax.random.fold_in(key, state.step)
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss(trained: Any) -> tuple[Array, Metrics]:
         return mean_loss(objective, trained, frozen, batches, key)
@@ -130,11 +130,11 @@ class Update:
 
     def at_rate(self, state: TrainState, batch: Any, rate: float) -> tuple[TrainState, Metrics]:
         """The step at a given learning rate."""
-        return train_step(state, batch, jnp.float32(rate), self.key, self.objective, self.optimizer, self.frozen)
+        return train_step(state, batch, jnp.float32(rate), self.seed, self.objective, self.optimizer, self.frozen)
 
     @cached_property
-    def key(self) -> Array:
-        return jax.random.key(self.config.seed)
+    def seed(self) -> Array:
+        return jnp.uint32(self.config.seed)
 
     @cached_property
     def optimizer(self) -> Optimizer:
