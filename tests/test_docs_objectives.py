@@ -91,6 +91,7 @@ def python(code: str, folder: Path, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(run_cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the commands, a few steps long and with a small model, each in a process of its own. Catches an objective
     that only the first process knows, one that training leaves aside, and a metric that no row has; then a sentence
@@ -133,6 +134,7 @@ def test_the_objective_is_its_formula(folder: Path) -> None:
     python(FORMULA, folder)
 
 
+@pytest.mark.slow
 def test_rollouts_resume(run_cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step 6 trains on the rollout of step 5 again, which a stopped run has from its checkpoint alone. Catches texts
     that are sampled anew, and a stream whose draws depend on what was drawn before."""
@@ -145,6 +147,7 @@ def test_rollouts_resume(run_cli: Any, folder: Path, monkeypatch: pytest.MonkeyP
     assert differences(folder / "runs" / "alone", folder / "runs" / "stopped") == []
 
 
+@pytest.mark.slow
 def test_the_loop_with_a_hook(folder: Path) -> None:
     """The page's program with a small model. Catches a hook that cannot stop the loop."""
     code = LOOP.replace('preset("gpt-nano")', "models['gpt']").replace("stories", "text.txt")

@@ -74,6 +74,7 @@ def python(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(run_cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the commands, a few steps long and with a small model, each in a process of its own; then the recipe.
     Catches an optimizer that only the process that began a run knows, and a momentum that a resumed run ignores."""
@@ -111,6 +112,7 @@ def test_the_optimizer_is_its_equations(folder: Path) -> None:
     python(EQUATIONS, folder)
 
 
+@pytest.mark.slow
 def test_without_the_variable(run_cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a sentence that speaks of mixers alone, and a traceback. The mistakes in a field are sentences too."""
     monkeypatch.setenv(VARIABLE, "my_optimizer.py")

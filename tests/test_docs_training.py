@@ -33,6 +33,7 @@ def shorter(line: str) -> list[str]:
     return made
 
 
+@pytest.mark.slow
 def test_the_commands_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,7 @@ def test_the_commands_in_order(
     assert runs["gpt-nano-my_text-3"].optimizer.weight_decay == 0.02
 
 
+@pytest.mark.slow
 def test_several_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example in the text: a block stays as it is."""
     monkeypatch.chdir(tmp_path)
