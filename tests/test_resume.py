@@ -20,7 +20,7 @@ import pytest
 
 from linearnexus import api
 from linearnexus.core.errors import UserError
-from linearnexus.training import checkpoint, launch
+from linearnexus.training import checkpoint, launch, run_folder
 from linearnexus.training import step as step_module
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.hooks import time_budget
@@ -211,6 +211,19 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(alone: Path, tmp_
     with pytest.raises(UserError, match=f"has no checkpoint; to make one: linearnexus train --resume {run}"):
         api.load(run)
     assert differences(alone, go_on(run)) == []
+
+
+def test_a_run_killed_after_its_first_checkpoint_does_not_repeat_it(alone: Path, tmp_path: Path) -> None:
+    """The checkpoint of step 0 has its evaluation and its sample behind it. Catches both written twice."""
+    run = copy(alone, tmp_path / "run")
+    state = json.loads((folder(run, STEPS) / "state.json").read_text())
+    for step in checkpoint.steps(run / "checkpoints"):
+        shutil.rmtree(folder(run, step))
+    again = launch.train(
+        dataclasses.replace(run_folder.read_config(alone)[0], max_steps=1), str(tmp_path / "first"), quiet=True
+    )
+    shutil.copytree(folder(again, 0), folder(run, 0))
+    assert state["step"] == STEPS and differences(alone, go_on(run)) == []
 
 
 def test_a_second_stop_ends_at_once(settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

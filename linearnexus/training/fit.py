@@ -26,6 +26,7 @@ class Loop:
     done: int = 0
     total: int | None = None  # steps of the whole run; None: not known yet
     stop: str | None = None  # why it ends before `total`, in a word for other hooks; None: it does not
+    new: bool = True  # False: it resumes from a checkpoint, which may be that of step 0
     first: int = 0  # the step that this start began from: more than 0 in a resumed run
     metrics: list[Mapping[str, Any]] = field(default_factory=list)  # of the steps that no row of the log has yet
     rate: float = 0.0  # learning rate of the last step

@@ -190,6 +190,7 @@ class _Training:
         optimizer = checkpoint.load_tree(start / checkpoint.OPTIMIZER, like.optimizer)
         loop.state = TrainState(jnp.int32(saved["step"]), model, optimizer)
         loop.done = loop.first = saved["step"]
+        loop.new = False
         loop.best = tuple(saved["best"]) if saved["best"] else None
         loop.metrics = list(unlogged_metrics(saved))
         if loop.total is None and saved["max_minutes"] == self.config.max_minutes:

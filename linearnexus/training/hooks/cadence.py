@@ -29,7 +29,7 @@ class AtEvaluations(Hook):
     cadence: Cadence
 
     def start(self, loop: Loop) -> None:
-        if loop.done == 0:
+        if loop.new:
             self.act(loop)
 
     def after_step(self, loop: Loop) -> None:
