@@ -11,8 +11,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from linearnexus import tokenizers
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers import BPETokenizer, HuggingFaceTokenizer, base, hugging_face
+from linearnexus.tokenizers import BPETokenizer, HuggingFaceTokenizer, hugging_face
 from linearnexus.tokenizers.byte_pieces import pieces_of
+from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, cut
 
 TEXT = "Once upon a time there was a king. He wasn't old, 42 or so.\n\nHis dog sat on the chair.\n" * 3
 MERGES = list(BPETokenizer.train(TEXT, 400).merges)
@@ -120,7 +121,7 @@ def test_a_stream_gives_what_decode_gives(name: str, data: st.DataObject) -> Non
 def test_text_may_be_cut(name: str, text: str, size: int) -> None:
     tokenizer = OURS[name]
     assert tokenizer._may_be_cut
-    parts = base.cut(text, base.AFTER_A_LETTER, size)
+    parts = cut(text, AFTER_A_LETTER, size)
     assert [token for part in parts for token in tokenizer.encode(part)] == tokenizer.encode(text)
 
 

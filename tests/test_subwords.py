@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from linearnexus import tokenizers
 from linearnexus.core.errors import UserError
-from linearnexus.tokenizers import BPETokenizer, ByteTokenizer, TiktokenTokenizer, WordTokenizer, base, tiktoken_bpe
+from linearnexus.tokenizers import BPETokenizer, ByteTokenizer, TiktokenTokenizer, WordTokenizer, tiktoken_bpe
 from linearnexus.tokenizers.byte_pieces import pieces_of
+from linearnexus.tokenizers.tokenizer import AFTER_A_LETTER, AFTER_ANYTHING, PIECE, cut
 
 TEXT = "Once upon a time there was a king. He wasn't old, 42 or so.\n\nHis dog sat on the king's  chair.\n" * 3
 WORD = WordTokenizer.train(TEXT)
@@ -65,8 +66,8 @@ def test_a_stream_gives_what_decode_gives(tokenizer: tokenizers.Tokenizer, data:
 def test_text_may_be_cut(tokenizer: tokenizers.Tokenizer, text: str, size: int) -> None:
     """What lets `encode_array` work in pieces. Would catch a cut inside what the pre-tokenizer keeps together."""
     whole = tokenizer.encode(text)
-    for where in (base.AFTER_ANYTHING, base.AFTER_A_LETTER):
-        parts = list(base.cut(text, where, size))
+    for where in (AFTER_ANYTHING, AFTER_A_LETTER):
+        parts = list(cut(text, where, size))
         assert "".join(parts) == text
         assert [token for part in parts for token in tokenizer.encode(part)] == whole
 
@@ -74,7 +75,7 @@ def test_text_may_be_cut(tokenizer: tokenizers.Tokenizer, text: str, size: int) 
 @each
 def test_many_pieces_are_one_array(tokenizer: tokenizers.Tokenizer) -> None:
     text = TEXT * 1500
-    assert len(text) > 3 * base.PIECE
+    assert len(text) > 3 * PIECE
     ids = tokenizer.encode_array(text)
     assert ids.dtype == np.uint16 and ids.flags.writeable
     assert ids.tolist() == tokenizer.encode(text)
@@ -84,7 +85,7 @@ def test_many_pieces_are_one_array(tokenizer: tokenizers.Tokenizer) -> None:
 @each
 def test_a_lone_surrogate_is_named(tokenizer: tokenizers.Tokenizer) -> None:
     """With the sentence of the byte tokenizer, and its place in the whole text, not in a piece of it."""
-    text = "word " * base.PIECE + "\ud83d end"
+    text = "word " * PIECE + "\ud83d end"
     with pytest.raises(UserError) as expected:
         ByteTokenizer().encode(text)
     for encode in (tokenizer.encode, tokenizer.encode_array):
