@@ -27,7 +27,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from linearnexus.core.tokens import count_tokens  # noqa: E402
-from linearnexus.generation.engine import PREFILL  # noqa: E402
+from linearnexus.generation.slots import CHUNK  # noqa: E402
 from linearnexus.mixers.contract import Context  # noqa: E402
 from linearnexus.models.presets import preset, presets  # noqa: E402
 from linearnexus.ops import delta_rule, linear_attention, selective_scan  # noqa: E402
@@ -48,7 +48,7 @@ def mixers() -> dict[str, Any]:
 
 @jax.jit
 def prefill(module: Any, x: Any, state: Any) -> Any:
-    """Reads a text as the generator does, in calls of PREFILL tokens."""
+    """Reads a text as the generator does, in calls of CHUNK tokens."""
 
     def call(carry: Any, part: Any) -> Any:
         state, *before = carry
@@ -57,7 +57,7 @@ def prefill(module: Any, x: Any, state: Any) -> Any:
         return (out.state, *after), out.y
 
     zero = jnp.zeros(1, jnp.int32)
-    parts = x.reshape(-1, 1, PREFILL, x.shape[-1])
+    parts = x.reshape(-1, 1, CHUNK, x.shape[-1])
     return jax.lax.scan(call, (state, zero, zero), parts)
 
 
@@ -178,7 +178,7 @@ def report(layers: dict[str, dict[str, list[float]]], forms: dict[str, Any]) -> 
     ]
     titles = {
         "training": "Training: microseconds a token, forward and backward",
-        "prefill": f"Prefill, in calls of {PREFILL} tokens as the generator makes: microseconds a token",
+        "prefill": f"Prefill, in calls of {CHUNK} tokens as the generator makes: microseconds a token",
         "step": "Generation: microseconds a step, after so many tokens",
         "bytes": "State: bytes of one text after so many tokens",
     }

@@ -100,10 +100,10 @@ def measure(folder: str) -> dict[str, Any]:
     import linearnexus as ln
     from linearnexus.data.corpora import load_corpus
     from linearnexus.generation.config import SamplingConfig
-    from linearnexus.posttraining.chat import Chat
+    from linearnexus.posttraining.session import Session
 
     run = ln.load(folder)
-    chat = Chat(run.generator, None, SamplingConfig(temperature=0), 40, print)
+    chat = Session(run.generator, None, SamplingConfig(temperature=0), 40, print)
     answers = {}
     for (key, _), ways in FACTS.items():
         chat.reset()

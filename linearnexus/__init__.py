@@ -18,11 +18,11 @@ from linearnexus.core.machine import prepare
 from linearnexus.core.renames import keep_old_modules
 
 if TYPE_CHECKING:
-    from linearnexus.api import Run, compare, find_rate, generate, load, sft, train
+    from linearnexus.api import Run, Session, compare, find_rate, generate, load, load_session, sft, train
 
 keep_old_modules()
 
-__all__ = ["Run", "compare", "find_rate", "generate", "load", "prepare", "sft", "train"]
+__all__ = ["Run", "Session", "compare", "find_rate", "generate", "load", "load_session", "prepare", "sft", "train"]
 
 
 def __getattr__(name: str) -> Any:

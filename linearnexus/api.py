@@ -26,6 +26,7 @@ from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.lora import describe
 from linearnexus.posttraining.peft import save as save_adapters
 from linearnexus.posttraining.recipes import sft_config
+from linearnexus.posttraining.session import Session, read_file
 from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers.tokenizer import Tokenizer
 from linearnexus.training import checkpoint, launch, rate_finder, run_folder
@@ -39,7 +40,7 @@ from linearnexus.training.report import read_metrics
 
 Part = Literal["all", "validation"]  # of a text
 
-__all__ = ["Comparison", "Run", "compare", "generate", "load", "train"]
+__all__ = ["Comparison", "Run", "Session", "compare", "generate", "load", "load_session", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,10 @@ class Run:
     ) -> Iterator[str]:
         """The same text as `generate`, piece by piece as it is made."""
         return self.generator.stream(prompt, max_tokens, _sampling(sampling), stop=stop)
+
+    def session(self, system: str | None = None, max_tokens: int = 200, **sampling: Any) -> Session:
+        """A conversation with the model: `session.say("Who are you?")`; see `posttraining.session`."""
+        return Session(self.generator, system, _sampling(sampling), max_tokens, run=str(self.folder))
 
     def inspect(self, prompt: str, top: int = 10, **sampling: Any) -> Inspection:
         """The tokens of a prompt, how likely the model found each, and what it thinks of the next one."""
@@ -217,6 +222,15 @@ def load(
     if config.freezes_base:
         model = quantize(model, weights)
     return Run(folder, config, model, tokenizer, checkpoint.load_state(good)["step"])
+
+
+def load_session(path: str | os.PathLike[str], run: "Run | str | os.PathLike[str] | None" = None) -> Session:
+    """The conversation that `Session.save` wrote, with its model. run: where the model is (None: where it was).
+
+    Raises UserError for a damaged file, or one that belongs to another model.
+    """
+    run = read_file(Path(path))[0]["run"] if run is None else run
+    return Session.load(Path(path), (run if isinstance(run, Run) else load(run)).generator)
 
 
 def generate(run: str | os.PathLike[str], prompt: str, max_tokens: int = 200, **options: Any) -> str:

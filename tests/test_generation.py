@@ -17,15 +17,17 @@ import pytest
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError
 from linearnexus.core.module import roles
-from linearnexus.generation import engine, sampling
+from linearnexus.generation import engine, sampling, slots
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.generation.look import inspect_prompt
+from linearnexus.generation.text import Continuation, Generation, Token
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import override
 from linearnexus.tokenizers import ByteTokenizer, CharTokenizer, TiktokenTokenizer, WordTokenizer
+from tests.schedules import compilations
 
 CHARS = CharTokenizer("\n" + string.ascii_lowercase + " .")  # W = 29
 GREEDY = SamplingConfig(temperature=0)
@@ -104,10 +106,9 @@ def test_greedy_is_the_argmax_of_the_full_forward_pass(name):
 @pytest.mark.parametrize("name", ["rotary", "window", "mamba", "jamba"])
 @pytest.mark.parametrize("prompt", ["once upon", "the quick brown fox jumps over the lazy dog. " * 2])
 @pytest.mark.slow
-def test_past_the_context_attention_rolls_and_recurrence_goes_on(name, prompt, monkeypatch):
+def test_past_the_context_attention_rolls_and_recurrence_goes_on(name, prompt):
     """The reference is a full forward pass of the same model with `window` = context_length. The long prompt is more
-    than the cache holds, in three prefill calls."""
-    monkeypatch.setattr(engine, "PREFILL", 32)
+    than the cache holds, in two calls."""
     writer = generator(name, context_length=16)
     result = writer.generate(prompt, 40, GREEDY)[0]
     reference = writer.model
@@ -126,7 +127,7 @@ def test_a_batch_writes_what_each_prompt_writes_alone(name):
     for choice in (GREEDY, SAMPLED):
         together = writer.generate(PROMPTS, 20, choice)
         alone = [writer.generate(prompt, 20, choice)[0] for prompt in PROMPTS]
-        assert together == alone
+        assert [(text.text, text.tokens) for text in together] == [(text.text, text.tokens) for text in alone]
         assert len({result.text for result in together}) > 5
 
 
@@ -144,9 +145,16 @@ def test_seeds_and_sample_numbers():
     assert writer.generate("ab", 40, SAMPLED)[0] == first
     assert writer.generate("ab", 40, dataclasses.replace(SAMPLED, seed=4))[0].text != first.text
     samples = writer.generate(["zz", "ab"], 40, SAMPLED, samples=3)
-    assert samples[3] == first
+    assert samples[3].tokens == first.tokens
     assert len({result.text for result in samples}) == 6
     assert writer.generate("ab", 5, dataclasses.replace(SAMPLED, seed=-(2**70)))[0].finish_reason == "length"
+    large = [
+        writer.generate("ab", 40, dataclasses.replace(SAMPLED, seed=seed))[0].text for seed in (3 + 2**32, 3 + 2**64)
+    ]
+    assert large[0] != first.text == large[1]
+    np.testing.assert_array_equal(
+        jax.random.key_data(sampling._key(jnp.array([0, 77], jnp.uint32))), jax.random.key_data(jax.random.key(77))
+    )
 
 
 def test_repetition_penalty_counts_prompt_and_output():
@@ -207,30 +215,34 @@ def test_streams_give_the_text_of_generate():
     assert "".join(pieces) == results[0].text and len(pieces) > 3
 
 
+def written(ids) -> list[Token]:
+    return [Token(id_, -float(id_), -0.5) for id_ in ids]
+
+
 def test_characters_of_several_bytes_are_never_split():
     text = "na\u00efve \U0001f600\u65e5\u672c."
     ids = ByteTokenizer().encode(text)
     for stop in ((), ("\u65e5\u65e5",), ("!", "\u65e5\u672c!")):
-        row = engine._Row("", ByteTokenizer(), stop, len(ids))
-        pieces = [row.add([token]) for token in ids]
+        row = Continuation("", ByteTokenizer(), stop, len(ids))
+        pieces = [row.add(written([token])) for token in ids]
         assert "".join(pieces) == text and all(piece in text for piece in pieces)
-    row = engine._Row("", ByteTokenizer(), ("\U0001f600",), len(ids))
-    assert row.add(ids) == "na\u00efve " and row.generation().finish_reason == "stop"
-    cut = engine._Row("", ByteTokenizer(), (), 8)  # max_tokens in the middle of a character
-    assert cut.add(ids) == "na\u00efve \ufffd"
-    overlapping = engine._Row("", CHARS, ("abcd", "bc"), 9)
-    assert "".join(overlapping.add([token]) for token in CHARS.encode("xabcabcd")) == "xa"
+    row = Continuation("", ByteTokenizer(), ("\U0001f600",), len(ids))
+    assert row.add(written(ids)) == "na\u00efve " and row.generation().finish_reason == "stop"
+    cut = Continuation("", ByteTokenizer(), (), 8)  # max_tokens in the middle of a character
+    assert cut.add(written(ids)) == "na\u00efve \ufffd"
+    overlapping = Continuation("", CHARS, ("abcd", "bc"), 9)
+    assert "".join(overlapping.add(written([token])) for token in CHARS.encode("xabcabcd")) == "xa"
 
 
 def test_text_ends_at_the_end_token():
     """The token of the end is no text; what a stop string held back is given, half a character is shown."""
     words = WordTokenizer((" a", " b"))
-    row = engine._Row("", words, (" b <",), 9)
-    assert row.add([2, 3]) + row.add([words.end_token, 2]) == " a b"
-    assert row.generation() == engine.Generation("", " a b", (2, 3, 1), "stop")
+    row = Continuation("", words, (" b <",), 9)
+    assert row.add(written([2, 3])) + row.add(written([words.end_token, 2])) == " a b"
+    assert row.generation() == Generation("", " a b", (2, 3, 1), "stop", (-2.0, -3.0, -1.0), (-0.5, -0.5, -0.5))
     gpt2 = TiktokenTokenizer("gpt2")
-    row = engine._Row("", gpt2, (), 9)
-    assert row.add([*gpt2.encode("\N{GRINNING FACE}")[:1], gpt2.end_token]) == "\ufffd"
+    row = Continuation("", gpt2, (), 9)
+    assert row.add(written([*gpt2.encode("\N{GRINNING FACE}")[:1], gpt2.end_token])) == "\ufffd"
     assert row.finish_reason == "stop"
 
 
@@ -238,31 +250,32 @@ def test_text_ends_at_the_end_token():
 
 
 def test_few_programs_are_compiled():
-    """Lengths 1 to 100: buckets of 16, 32, 64 prompt tokens and of 16, 32, 64, 128 slots. Values of sampling: none."""
+    """Lengths 1 to 100: chunks of 16, 32 and 64 prompt tokens, one cache length. Other settings: none."""
     writer = Generator(make(ModelConfig((_attention,), n_layer=1, hidden_size=12)), CHARS, 128)
-    before = engine.prefill._cache_size(), engine.decode._cache_size()
-    for length in (1, 2, 7, 10, 15, 20, 24, 31, 40, 52, 55, 64, 80, 99, 17, 33, 65):
-        writer.generate("a" * length, 1 + length % 9, GREEDY)
-    prefills, decodes = engine.prefill._cache_size() - before[0], engine.decode._cache_size() - before[1]
-    assert decodes == 4
-    assert prefills <= 8
-    for value in (0.1, 0.5, 0.9):
-        writer.generate("ab", 9, SamplingConfig(value, top_k=int(value * 10), top_p=value, seed=int(value * 10)))
-    assert engine.decode._cache_size() - before[1] == 5
+    for length in (1, 10, 20, 50):
+        writer.generate("a" * length, 5, GREEDY)
+    with compilations() as compiled:
+        for length in (2, 7, 15, 24, 31, 40, 52, 55, 64, 80, 99, 17, 33, 65):
+            writer.generate("a" * length, 1 + length % 9, GREEDY)
+        for value in (0.1, 0.5, 0.9):
+            choice = SamplingConfig(value, int(value * 10), value, value / 2, 1 + value, value, value, int(value * 10))
+            writer.generate("ab", 9, choice, best=3)
+    assert compiled == []
 
 
 def test_the_state_is_donated():
     writer = generator("jamba")
-    state = engine.fresh(writer.model, 2, 32)
-    ids, valid = np.ones((2, 16), np.int32), np.ones((2, 16), bool)
-    after = engine.prefill(writer.model, ids, valid, state)
+    state = slots.fresh(writer.model, 1, 32)
+    ids, valid = np.ones((1, 16), np.int32), np.ones((1, 16), bool)
+    after = slots.prefill(writer.model, ids, valid, state)
     assert all(array.is_deleted() for array in jax.tree.leaves(state))
-    token = jnp.zeros(2, jnp.int32)
-    progress = engine.DecodeState(after, token, token + 1, jnp.int32(0), None)
-    values = sampling.settings(GREEDY)
-    later, _ = engine.decode(writer.model, progress, values, np.int32(3), CHARS.vocab_size)
-    assert all(array.is_deleted() for array in jax.tree.leaves(after))
-    assert later.index == 3 and not any(array.is_deleted() for array in jax.tree.leaves(writer.model))
+    table = slots.empty(writer.model, 2, 32, CHARS.vocab_size)
+    table = slots.admit(table, np.int32(1), slots.request(after, [3], GREEDY, CHARS.vocab_size, 5))
+    assert not any(array.is_deleted() for array in jax.tree.leaves(after))  # another sample may begin with it
+    later, out = slots.decode(writer.model, table, np.int32(3))
+    assert all(array.is_deleted() for array in jax.tree.leaves(table))
+    assert later.index.tolist() == [0, 3] and later.left.tolist() == [0, 2]
+    assert (slots.unpack(out, 3).tokens[:, 0] == -1).all() and (slots.unpack(out, 3).tokens[:, 1] >= 0).all()
     writer.generate("ab", 9)
     alive = len(jax.live_arrays())
     writer.generate("ab", 9)
@@ -286,6 +299,8 @@ def test_the_state_is_donated():
         ({"min_p": -0.1}, "min_p is -0.1; "),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; "),
         ({"repetition_penalty": math.inf}, "repetition_penalty is inf; "),
+        ({"presence_penalty": math.nan}, "presence_penalty is nan; give a number"),
+        ({"frequency_penalty": math.inf}, "frequency_penalty is inf; give a number"),
     ],
 )
 def test_sampling_config_refuses(given, sentence):
@@ -319,6 +334,7 @@ def test_wrong_arguments():
         ({"max_tokens": 0}, "max_tokens is 0; give 1 or more."),
         ({"samples": 0}, "samples is 0; give 1 or more."),
         ({"stop": ("a", "")}, "A stop string is empty"),
+        ({"best": 21}, "best is 21; give how many of the most probable tokens to tell, 0 to 20."),
     ):
         with pytest.raises(UserError, match=sentence):
             writer.generate("ab", **arguments)
@@ -334,6 +350,14 @@ def test_an_empty_prompt_starts_a_new_line():
     letters = CharTokenizer(string.ascii_lowercase)
     with pytest.raises(UserError, match="The prompt is empty, and this model knows no new line to start from; give"):
         Generator(make(FAMILIES["mamba"], letters.vocab_size), letters, 64).generate("")
+
+
+def rows_of(choice: SamplingConfig, vocab_size: int, numbers, seen=()) -> sampling.Sampling:
+    """A row for each sample number."""
+    one = sampling.row(choice, vocab_size, prompt=seen)
+    every = jax.tree.map(lambda value: jnp.repeat(jnp.asarray(value), len(numbers), axis=0), one)
+    seed = jnp.repeat(jnp.array([[0, choice.seed]], jnp.uint32), len(numbers), axis=0)
+    return dataclasses.replace(every, key=sampling._folded(seed, jnp.asarray(numbers, jnp.int32)))
 
 
 # --- Filters and draws ------------------------------------------------------------------------------------------------
@@ -362,7 +386,7 @@ def test_top_p_is_what_sorting_gives(size, strict):
     for spread in (0.1, 2.0, 30.0):
         logits = (spread * rng.standard_normal((3, size))).astype(np.float32)
         for p in (1e-30, 0.001, 0.3, 0.9, 0.999, 1 - 2**-24):
-            filtered = np.asarray(apply(jnp.asarray(logits), np.float32(p)))
+            filtered = np.asarray(apply(jnp.asarray(logits), np.full(3, p, np.float32)))
             for row in range(3):
                 expected, above = sorted_top_p(logits[row], p)
                 differs = kept(filtered[row]) != expected
@@ -387,7 +411,7 @@ def test_top_p_by_hand(probabilities, p, expected, strict):
     with np.errstate(divide="ignore"):
         logits = np.log(np.array([probabilities], np.float32))
     for shift in (0.0, 100.0, -3e4):
-        filtered = sampling.top_p(jnp.asarray(logits + np.float32(shift)), np.float32(p))
+        filtered = sampling.top_p(jnp.asarray(logits + np.float32(shift)), jnp.array([p], jnp.float32))
         assert kept(filtered).tolist() == [[bool(e) for e in expected]]
 
 
@@ -399,7 +423,7 @@ def test_top_k_is_what_sorting_gives(strict):
     logits[3, ::2] = -np.inf
     for k in (1, 2, 20, 36, 37, 38, 2**31 - 1):
         expected = (logits >= np.sort(logits, axis=1)[:, [-min(k, 37)]]) & np.isfinite(logits)
-        assert (kept(sampling.top_k(jnp.asarray(logits), np.int32(k))) == expected).all()
+        assert (kept(sampling.top_k(jnp.asarray(logits), jnp.full(4, k, jnp.int32))) == expected).all()
 
 
 def test_top_k_larger_than_the_vocabulary_keeps_it_all():
@@ -413,7 +437,7 @@ def test_min_p_and_penalty_against_loops(strict):
     logits = (3 * rng.standard_normal((5, 41))).astype(np.float32)
     probability = np.asarray(jax.nn.softmax(logits, axis=-1))
     for p in (0.01, 0.1, 0.9):
-        filtered = sampling.min_p(jnp.asarray(logits), np.float32(p))
+        filtered = sampling.min_p(jnp.asarray(logits), jnp.full(5, p))
         assert (kept(filtered) == (probability >= p * probability.max(1)[:, None])).all()
     seen = rng.random((5, 41)) < 0.4
     expected = logits.copy()
@@ -439,9 +463,12 @@ def test_draws_follow_the_filtered_distribution(choice, strict):
     seen = jnp.arange(12)[None] % 3 == 0
     probability = np.asarray(sampling.stages(logits, choice, seen)["min_p"])[0]
     n = 20_000
-    rows = jnp.repeat(logits, n, axis=0), jnp.repeat(seen, n, axis=0), jnp.arange(n, dtype=jnp.int32)
-    draw = jax.jit(lambda rows, values, index: sampling.sample(rows[0], values, rows[2], index, rows[1]))
-    tokens, later = (np.asarray(draw(rows, sampling.settings(choice), np.int32(index))) for index in (5, 6))
+    each = rows_of(choice, 12, np.arange(n), seen=np.flatnonzero(np.asarray(seen)[0]))
+    draw = jax.jit(lambda logits, index: sampling.sample(logits, each, index, jnp.zeros((n, 12), jnp.int32)))
+    many = jnp.repeat(logits, n, axis=0)
+    drawn, later = draw(many, jnp.full(n, 5, jnp.int32)), draw(many, jnp.full(n, 6, jnp.int32)).token
+    tokens = np.asarray(drawn.token)
+    np.testing.assert_allclose(drawn.logprob, np.log(probability[tokens]), rtol=1e-5, atol=1e-6)
     count = np.bincount(tokens, minlength=12)
     possible = probability > 0
     assert not count[~possible].any()
@@ -450,7 +477,7 @@ def test_draws_follow_the_filtered_distribution(choice, strict):
     # Wilson and Hilferty's cube: the quantile at 4.75 sigma, which is 1e-6
     limit = freedom * (1 - 2 / (9 * freedom) + 4.75 * math.sqrt(2 / (9 * freedom))) ** 3
     assert ((count[possible] - expected) ** 2 / expected).sum() < limit
-    agree = (tokens == later).mean()  # the draws of two indices are independent
+    agree = (tokens == np.asarray(later)).mean()  # the draws of two indices are independent
     assert abs(agree - (probability**2).sum()) < 5 * math.sqrt(0.25 / n)
 
 
@@ -479,19 +506,27 @@ def test_candidates_are_enough_or_all_are_looked_at(strict):
     logits[1] = np.minimum(logits[1].round(0), 2)  # hundreds of equal ones at the top
     logits[2] = -np.inf
     logits[2, 7:10] = 0
-    number = jnp.arange(4 * rows, dtype=jnp.int32) % rows
-    draw = jax.jit(lambda logits, number, values: sampling.sample(logits, values, number, jnp.int32(3)))
+    number = np.arange(4 * rows) % rows
+    draw = jax.jit(
+        lambda logits, each: sampling.sample(
+            logits, each, jnp.full(len(logits), 3, jnp.int32), jnp.zeros(logits.shape, jnp.int32)
+        )
+    )
     for choice in (
         SamplingConfig(temperature=1.0, top_k=5),
         SamplingConfig(temperature=5.0, top_k=sampling.CANDIDATES),
         SamplingConfig(temperature=5.0, top_k=300, top_p=0.9),
     ):
-        values = sampling.settings(choice)
         after = np.array(sampling.stages(jnp.asarray(logits), choice)["min_p"])
-        tokens = np.asarray(draw(jnp.repeat(jnp.asarray(logits), rows, axis=0), number, values)).reshape(4, rows)
+        each = rows_of(choice, size, number)
+        drawn = draw(jnp.repeat(jnp.asarray(logits), rows, axis=0), each)
+        tokens = np.asarray(drawn.token).reshape(4, rows)
         for row in range(4):
-            alone = draw(jnp.repeat(jnp.asarray(logits[row : row + 1]), rows, axis=0), number[:rows], values)
-            assert (np.asarray(alone) == tokens[row]).all()
+            part = jax.tree.map(lambda value: value[:rows], each)
+            alone = draw(jnp.repeat(jnp.asarray(logits[row : row + 1]), rows, axis=0), part)
+            assert (np.asarray(alone.token) == tokens[row]).all()
+            assert (np.asarray(alone.logprob) == np.asarray(drawn.logprob).reshape(4, rows)[row]).all()
+            np.testing.assert_allclose(alone.logprob, np.log(after[row])[tokens[row]], rtol=1e-4, atol=1e-5)
             assert after[row][tokens[row]].all()  # nothing that the filters take away
             share = np.bincount(tokens[row], minlength=size) / rows
             likely = after[row] > 0.05
@@ -503,7 +538,8 @@ def test_candidates_are_enough_or_all_are_looked_at(strict):
 def test_scores_that_are_not_numbers_still_give_a_token(strict):
     logits = jnp.full((2, 2 * sampling.MANY + 1), jnp.nan)
     for choice in (SamplingConfig(temperature=0), SamplingConfig(), SamplingConfig(top_k=5, top_p=0.5)):
-        token = sampling.sample(logits, sampling.settings(choice), jnp.arange(2, dtype=jnp.int32), jnp.int32(0))
+        each = rows_of(choice, logits.shape[1], np.arange(2))
+        token = sampling.sample(logits, each, jnp.zeros(2, jnp.int32), jnp.zeros(logits.shape, jnp.int32)).token
         assert ((np.asarray(token) >= 0) & (np.asarray(token) < logits.shape[1])).all()
 
 
@@ -521,8 +557,7 @@ def test_extreme_values_stay_finite(strict):
 # --- What `inspect` shows ---------------------------------------------------------------------------------------------
 
 
-def test_inspection_is_what_generation_does(monkeypatch):
-    monkeypatch.setattr(engine, "PREFILL", 16)
+def test_inspection_is_what_generation_does():
     writer = generator("jamba")
     prompt = "once upon a time there was"
     choice = SamplingConfig(temperature=1.2, top_k=8, top_p=0.99, min_p=0.001, repetition_penalty=1.1)

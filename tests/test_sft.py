@@ -24,11 +24,11 @@ from linearnexus.mixers.configs import AttentionConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.posttraining import peft
-from linearnexus.posttraining.chat import Chat
 from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.conversations import messages_of, read
 from linearnexus.posttraining.lora import Adapters, adaptable, describe
 from linearnexus.posttraining.recipes import default_sft_config
+from linearnexus.posttraining.session import Session
 from linearnexus.posttraining.source import open_conversations
 from linearnexus.posttraining.templates import (
     JinjaTemplate,
@@ -405,7 +405,7 @@ def test_a_chat_is_what_its_whole_history_gives(taught: Path) -> None:
     run = ln.load("taught", "last")
     greedy = SamplingConfig(temperature=0)
     told: list[str] = []
-    chat = Chat(run.generator, "Name colors.", greedy, 8, told.append)
+    chat = Session(run.generator, "Name colors.", greedy, 8, told.append)
     read = []
     for question in ("color 1", "color 2", "color 3"):
         text = "".join(chat.ask(question))
@@ -413,7 +413,7 @@ def test_a_chat_is_what_its_whole_history_gives(taught: Path) -> None:
         prompt = PlainTemplate().text(before, True)
         alone = run.generator.generate(prompt, 8, greedy, stop="\n\n")[0].text
         assert text == alone.lstrip() and chat.history[-1] == ("assistant", text.strip())
-        read.append(chat.session.read)
+        read.append(chat.read)
     assert "forgotten" in told[0] and len(chat.history) == 2 * (3 - len(told))
     assert read[1] < read[0] + 8 or told
     chat.reset()
@@ -429,7 +429,10 @@ def test_a_chat_is_what_its_whole_history_gives(taught: Path) -> None:
 
 def test_chat_through_a_pipe(taught: Path, run_cli: Any) -> None:
     command = [sys.executable, "-m", "linearnexus.cli.main", "chat", "runs/taught", "--temperature", "0"]
-    lines = "color 1\n/help\n/nonsense\n\n/reset\ncolor 1\n/exit\ncolor 2\n"
+    lines = (
+        "color 1\n/help\n/nonsense\n\n/reset\ncolor 1\n/fork here\ncolor 2\n/save talk\n/undo\n/load talk\n/load here\n"
+        "/retry\n/save\n/load nowhere\n/exit\ncolor 2\n"
+    )
     root = str(Path(ln.__file__).parents[1])
     done = subprocess.run(
         [*command, "--max-tokens", "6"],
@@ -440,6 +443,14 @@ def test_chat_through_a_pipe(taught: Path, run_cli: Any) -> None:
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    first, *help_, second = done.stdout.splitlines()
-    assert first == second and len(help_) == 3 and help_[0].startswith("/reset")
-    assert done.stderr == "linearnexus: There is no command named '/nonsense'; known: /exit, /help, /reset.\n"
+    first, *help_ = done.stdout.splitlines()
+    second, kept, _, saved, undone, loaded, forked, *_ = help_[8:]
+    assert first == second and help_[0].startswith("/undo") and help_[7].startswith("/help")
+    assert (kept, saved) == ("Kept as here; /load here returns here.", "Saved as talk.")
+    assert undone == forked == "The last question is: color 1" and loaded == "The last question is: color 2"
+    known = "/exit, /fork, /help, /load, /reset, /retry, /save, /undo"
+    assert done.stderr.splitlines() == [
+        f"linearnexus: There is no command named '/nonsense'; known: {known}.",
+        "linearnexus: /save needs a file, such as /save first.",
+        "linearnexus: nowhere cannot be read (No such file or directory); restore it from a copy.",
+    ]

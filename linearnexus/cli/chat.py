@@ -5,6 +5,7 @@ linearnexus chat runs/latest --system "You answer in one word." --temperature 0.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,15 @@ from linearnexus.models.config import Weights
 from linearnexus.training import run_folder
 
 if TYPE_CHECKING:
-    from linearnexus.posttraining.chat import Chat
+    from linearnexus.posttraining.session import Session
 
 DESCRIPTION = "Talk with a trained model. Ctrl-C stops an answer, /help lists what else can be done."
 COMMANDS = {
+    "/undo": "take the last question and its answer back",
+    "/retry": "another answer to the last question",
+    "/fork": "keep this point of the conversation under a name: /fork NAME; /load NAME returns to it",
+    "/save": "write the conversation to a file: /save FILE",
+    "/load": "resume a conversation from /fork or /save: /load NAME or /load FILE",
     "/reset": "forget the conversation",
     "/exit": "leave (so does Ctrl-D)",
     "/help": "this list",
@@ -46,10 +52,11 @@ def main(arguments: list[str]) -> None:
     run_folder.read_config(run_folder.find(options.run))  # a mistake is told before JAX is imported
     prepare(warn)
     from linearnexus import api
-    from linearnexus.posttraining.chat import Chat
+    from linearnexus.posttraining.session import Session
 
     run = api.load(options.run, options.checkpoint, warn, options.weights, options.average)
-    chat = Chat(run.generator, options.system, options.sampling, options.max_tokens, warn)
+    sampling, forks = options.sampling, dict[str, Session]()
+    session = Session(run.generator, options.system, sampling, options.max_tokens, warn, str(run.folder))
     person = sys.stdin.isatty()
     if person:
         import readline  # noqa: F401 (the keys that edit a line)
@@ -60,10 +67,11 @@ def main(arguments: list[str]) -> None:
             if person and line.strip() in ("exit", "quit"):
                 return
             if line.startswith("/"):
-                if _command(line.strip(), chat):
+                if line.strip() == "/exit":
                     return
+                session = _command(line.strip(), session, forks)
             elif line.strip():
-                _say(chat, line)
+                _show(session.ask(line))
         except UserError as error:  # of this line alone
             warn(str(error))
 
@@ -81,8 +89,7 @@ def _line(person: bool) -> str | None:
             print("\n(/exit or Ctrl-D leaves)")
 
 
-def _say(chat: "Chat", question: str) -> None:
-    pieces = chat.ask(question)
+def _show(pieces: Iterator[str]) -> None:
     try:
         for piece in pieces:
             print(piece, end="", flush=True)
@@ -91,12 +98,40 @@ def _say(chat: "Chat", question: str) -> None:
     print(flush=True)
 
 
-def _command(line: str, chat: "Chat") -> bool:
-    """Does what the line says. Is the conversation over?"""
-    if line not in COMMANDS:
-        raise unknown("command", line, COMMANDS)
-    if line == "/help":
+def _command(line: str, session: "Session", forks: dict[str, "Session"]) -> "Session":
+    """Does what the line says. Returns the session to resume with."""
+    from linearnexus.posttraining.session import Session
+
+    name, _, argument = line.partition(" ")
+    argument = argument.strip()
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    if name in ("/fork", "/save", "/load") and not argument:
+        what = "a name" if name == "/fork" else "a file" if name == "/save" else "a file or the name of a fork"
+        raise UserError(f"{name} needs {what}, such as {name} first.")
+    if name == "/help":
         print("\n".join(f"{name:<8} {what}" for name, what in COMMANDS.items()))
-    elif line == "/reset":
-        chat.reset()
-    return line == "/exit"
+    elif name == "/reset":
+        session.reset()
+    elif name == "/undo":
+        session.undo()
+        print(_where(session))
+    elif name == "/retry":
+        _show(session.retry())
+    elif name == "/fork":
+        forks[argument] = session.fork()
+        print(f"Kept as {argument}; /load {argument} returns here.")
+    elif name == "/save":
+        session.save(argument)
+        print(f"Saved as {argument}.")
+    elif name == "/load":
+        session = forks[argument].fork() if argument in forks else Session.load(argument, session.generator, warn)
+        print(_where(session))
+    return session
+
+
+def _where(session: "Session") -> str:
+    """Where the conversation stands."""
+    if not session.history:
+        return "The conversation is empty."
+    return f"The last question is: {session.history[-2].content}"

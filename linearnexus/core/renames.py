@@ -52,6 +52,7 @@ MODULES: dict[str, str] = {
     "linearnexus.data.opened": "linearnexus.data.compression",
     "linearnexus.mixers.base": "linearnexus.mixers.contract",
     "linearnexus.mixers.config": "linearnexus.mixers.configs",
+    "linearnexus.posttraining.chat": "linearnexus.posttraining.session",
     "linearnexus.models.stored": "linearnexus.models.quantize",
     "linearnexus.tokenizers.base": "linearnexus.tokenizers.tokenizer",
     "linearnexus.training.base": "linearnexus.training.parent",
@@ -75,6 +76,7 @@ NAMES: dict[str, dict[str, str]] = {
         "before": "shift_right",
         "later": "shift_left",
     },
+    "linearnexus.posttraining.session": {"Chat": "Session"},
     "linearnexus.ops.delta_rule": {f"low_rank_{form}": f"dplr_{form}" for form in ("step", "recurrent", "chunked")},
 }
 

@@ -1,94 +1,49 @@
-"""Prompts in, text out: the prompt in a few large calls (prefill), then token after token in a compiled loop (decode).
+"""Prompts in, text out: a driver of the slot table, for one text or for many.
 
-    state <- model(prompt without its last token)
+    state <- the prompt without its last token, read in chunks (prefill)
     again and again: logits, state <- model.step(token, state)    token <- sample(logits)
 
-Nothing runs in Python per token, and few programs are compiled: prompts are padded to a bucket of 16, 32, 64, ...
-tokens, caches to a bucket of slots, and the number of tokens of a decode call is no part of its program. Attention
-looks back over the last `context_length` tokens, what the model was trained with; recurrent layers go on and on.
+Nothing runs in Python per token, and few programs are compiled: a table of each width and cache length has one of its
+own. Attention looks back over the last `context_length` tokens, what the model was trained with; recurrent layers are
+not limited.
 
-Look first at: `Generator.generate`, `decode`, `_Row`.
+Look first at: `Generator.generate`, `Generator.run`, `Job`.
 """
 
-import itertools
+import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
-from jaxtyping import Bool, Int
 
 from linearnexus.core.errors import UserError
-from linearnexus.core.module import module
+from linearnexus.core.module import named_leaves
+from linearnexus.generation import slots
 from linearnexus.generation.config import DEFAULT, SamplingConfig
-from linearnexus.generation.sampling import Settings, sample, settings
+from linearnexus.generation.slots import SlotState, Written
+from linearnexus.generation.text import Continuation, Generation, Token
 from linearnexus.models.language_model import LanguageModel, ModelState
+from linearnexus.ops.kv_cache import BLOCK
 from linearnexus.tokenizers.tokenizer import Tokenizer
 
-PREFILL = 512  # tokens of a prefill call at most: bounds its memory
-BUCKET = 16  # the smallest one
-DECODE = 64  # tokens of a decode call at most
+WIDTH = 32  # rows of a table at most; more texts wait for a free one
 PACE = 0.05  # seconds that a decode call should take, so that text appears smoothly
 
 
-@dataclass(frozen=True)
-class Generation:
-    prompt: str
-    text: str  # what follows the prompt, cut before the stop string
-    tokens: tuple[int, ...]  # all that were generated, those of the stop string and the end token too
-    finish_reason: str  # "length": max_tokens were generated; "stop": a stop string, or the tokenizer's end token
+@dataclass
+class Job:
+    """A text to be written after `ids`. state: holds the first `read` of them, and is used up."""
 
-
-@module
-class DecodeState:
-    """What a decode call goes on from. The last token of a row is not in the state yet."""
-
-    state: ModelState
-    token: Array  # [B]
-    number: Array  # [B] sample number
-    index: Array  # [] tokens generated so far
-    seen: Array | None  # [B, W] tokens that prompt and output hold; None: no repetition penalty
-
-
-@partial(jax.jit, static_argnames=("batch", "slots"))
-def fresh(model: LanguageModel, batch: int, slots: int) -> ModelState:
-    """An empty state, each array in a buffer of its own, as donation wants."""
-    return model.init_state(batch, slots)
-
-
-@partial(jax.jit, donate_argnames="state")
-def prefill(model: LanguageModel, ids: Int[Array, "B T"], valid: Bool[Array, "B T"], state: ModelState) -> ModelState:
-    """The state after the valid tokens. The logits are not asked for, so XLA leaves them out."""
-    after = model(ids, valid, state=state).state
-    assert after is not None
-    return after
-
-
-@partial(jax.jit, static_argnames="samples")
-def repeat(state: ModelState, samples: int) -> ModelState:
-    """Each row `samples` times."""
-    return jax.tree.map(lambda array: jnp.repeat(array, samples, axis=0), state)
-
-
-@partial(jax.jit, static_argnames="vocab_size", donate_argnames="progress")
-def decode(
-    model: LanguageModel, progress: DecodeState, settings: Settings, steps: Int[Array, ""], vocab_size: int
-) -> tuple[DecodeState, Int[Array, "DECODE B"]]:
-    """`steps` more tokens a row: the first `steps` rows of the result. Only the first `vocab_size` ids are in use."""
-    batch = progress.token.shape[0]
-
-    def one(step: Int[Array, ""], carry: tuple[DecodeState, Array]) -> tuple[DecodeState, Array]:
-        before, tokens = carry
-        logits, state = model.step(before.token, before.state)
-        token = sample(logits[:, :vocab_size], settings, before.number, before.index, before.seen)
-        seen = None if before.seen is None else before.seen.at[jnp.arange(batch), token].set(True)
-        return DecodeState(state, token, before.number, before.index + 1, seen), tokens.at[step].set(token)
-
-    return lax.fori_loop(0, steps, one, (progress, jnp.zeros((DECODE, batch), jnp.int32)))
+    text: Continuation
+    ids: Sequence[int]
+    sampling: SamplingConfig
+    number: int = 0  # among the samples of a prompt
+    best: int = 0  # most probable tokens to tell of each
+    state: ModelState | None = None
+    read: int = 0
 
 
 class Generator:
@@ -112,20 +67,22 @@ class Generator:
         stop: str | Sequence[str] = (),
         samples: int = 1,
         on_text: Callable[[int, str], None] | None = None,
+        best: int = 0,
     ) -> list[Generation]:
         """`samples` continuations of each prompt (text or ids): all of the first prompt, then all of the second.
 
         `stop`: texts that end a continuation. `on_text(number, piece)` gets the text as it is made; `number` is the
-        place in the list returned. A text depends on its prompt, the sampling and its number among the samples, never
-        on others. Raises UserError for a wrong argument, or a text longer than learned positions reach.
+        place in the list returned. `best`: how many of the most probable tokens to tell at each place, at most 20. A
+        text depends on its prompt, the sampling and its number among the samples, never on others. Raises UserError for
+        a wrong argument, or a text longer than learned positions reach.
         """
-        rows, pieces = self._begin(
-            [prompts] if isinstance(prompts, str) else prompts, max_tokens, sampling, stop, samples
+        texts, pieces = self._begin(
+            [prompts] if isinstance(prompts, str) else prompts, max_tokens, sampling, stop, samples, best
         )
         for number, piece in pieces:
             if on_text is not None:
                 on_text(number, piece)
-        return [row.generation() for row in rows]
+        return [text.generation() for text in texts]
 
     def stream(
         self,
@@ -135,21 +92,47 @@ class Generator:
         stop: str | Sequence[str] = (),
     ) -> Iterator[str]:
         """The text of `generate` in pieces, each as soon as it is sure: no half character, nothing of a stop string."""
-        _, pieces = self._begin([prompt], max_tokens, sampling, stop, 1)
+        _, pieces = self._begin([prompt], max_tokens, sampling, stop, 1, 0)
         return (piece for _, piece in pieces)
 
-    def stream_after(
-        self,
-        state: ModelState,
-        ids: list[int],
-        max_tokens: int,
-        sampling: SamplingConfig = DEFAULT,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """The text that follows `ids`, all of which but the last are in the state. The state is used up."""
-        row = _Row("", self.tokenizer, tuple(stop), max_tokens)
-        chosen = settings(sampling)
-        return (piece for _, piece in self._run([row], self._progress(state, [ids], chosen, 1), chosen, max_tokens))
+    def run(self, jobs: Sequence[Job], length: int) -> Iterator[tuple[int, str]]:
+        """Writes all texts, in a table whose caches hold `length` tokens: (number of the job, piece of its text) as it
+        is made."""
+        width = min(len(jobs), WIDTH)
+        table = None
+        waiting, free, at = deque(enumerate(jobs)), list(range(width))[::-1], dict[int, int]()
+        last: tuple[Sequence[int], ModelState] | None = None  # samples of a prompt share what was read of it
+        steps = 4
+        while waiting or at:
+            while waiting and free:
+                number, job = waiting.popleft()
+                if last is None or last[0] is not job.ids:
+                    last = job.ids, self._read(job, length)
+                slot = free.pop()
+                at[slot] = number
+                row = self._row(job, last[1])
+                if width == 1:
+                    table = row
+                else:
+                    table = (
+                        slots.empty(self.model, width, length, self.tokenizer.vocab_size) if table is None else table
+                    )
+                    table = slots.admit(table, np.int32(slot), row)
+            most = max(jobs[number].text.left for number in at.values())
+            began = time.perf_counter()
+            table, out = slots.decode(self.model, table, np.int32(min(steps, most)))
+            written = slots.unpack(out, min(steps, most))
+            seconds = time.perf_counter() - began
+            for slot, number in sorted(at.items(), key=lambda item: item[1]):
+                text = jobs[number].text
+                if piece := text.add(list(tokens(written, slot, jobs[number].best))):
+                    yield number, piece
+                if text.finish_reason is not None:
+                    del at[slot]
+                    free.append(slot)
+                    if width > 1:
+                        table = slots.release(table, np.int32(slot))
+            steps = min(2 * steps, slots.DECODE) if seconds < PACE else max(min(steps, most) // 2, 1)
 
     def encode(self, prompt: str | list[int]) -> list[int]:
         """The ids of a prompt; an empty one starts a new line. Raises UserError for text that has no ids."""
@@ -175,7 +158,7 @@ class Generator:
         return min(wish, max(1, positions - len(self.encode(prompt)))) if positions else wish
 
     def slots(self, prompt: int, max_tokens: int) -> int:
-        """Cache slots for that many tokens: a bucket, at most what the model looks back over.
+        """Cache slots for that many tokens: a power of two, at most what the model looks back over.
         Raises UserError where learned positions end before the text does."""
         positions = self.model.config.learned_positions
         if positions and prompt + max_tokens > positions:
@@ -189,7 +172,21 @@ class Generator:
             raise UserError(
                 f"The prompt has {prompt} tokens{wish}, but this model has {positions} learned positions; {advice}."
             )
-        return min(_bucket(prompt + max_tokens), positions or self.context_length)
+        return self.cache_slots(prompt + max_tokens)
+
+    def cache_slots(self, length: int) -> int:
+        """Slots of a cache for so many tokens: a power of two, at most what the model looks back over."""
+        most = self.model.config.learned_positions or self.context_length
+        return min(max(BLOCK, 1 << max(length - 1, 0).bit_length()), most)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights, by their names."""
+        total = hashlib.sha256()
+        for name, array in named_leaves(self.model).items():
+            total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+            total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return total.hexdigest()
 
     def _begin(
         self,
@@ -198,116 +195,57 @@ class Generator:
         sampling: SamplingConfig,
         stop: str | Sequence[str],
         samples: int,
-    ) -> tuple[list["_Row"], Iterator[tuple[int, str]]]:
-        """The rows, still empty, and what fills them when iterated: (row, piece of text) as it is made."""
+        best: int,
+    ) -> tuple[list[Continuation], Iterator[tuple[int, str]]]:
+        """The texts, still empty, and what fills them when iterated: (text, piece of it) as it is made."""
         stop = (stop,) if isinstance(stop, str) else tuple(stop)
         for name, value in (("max_tokens", max_tokens), ("samples", samples)):
             if value < 1:
                 raise UserError(f"{name} is {value}; give 1 or more.")
+        if not 0 <= best <= slots.BEST:
+            raise UserError(f"best is {best}; give how many of the most probable tokens to tell, 0 to {slots.BEST}.")
         if "" in stop:
             raise UserError("A stop string is empty, which every text holds; give it at least one character.")
         if not prompts:
             raise UserError("There is no prompt; give at least one.")
         ids = [self.encode(prompt) for prompt in prompts]
-        slots = self.slots(max(map(len, ids)), max_tokens)
+        length = self.slots(max(map(len, ids)), max_tokens)
         texts = [prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt) for prompt in prompts]
-        rows = [_Row(text, self.tokenizer, stop, max_tokens) for text in texts for _ in range(samples)]
-        chosen = settings(sampling)
+        jobs = [
+            Job(Continuation(text, self.tokenizer, stop, max_tokens), prompt, sampling, number, best)
+            for text, prompt in zip(texts, ids, strict=True)
+            for number in range(samples)
+        ]
+        return [job.text for job in jobs], self.run(jobs, length)
 
-        def pieces() -> Iterator[tuple[int, str]]:
-            yield from self._run(rows, self._prefill(ids, slots, chosen, samples), chosen, max_tokens)
+    def _read(self, job: Job, length: int) -> ModelState:
+        """The state after all ids of the prompt but the last, which the first step reads."""
+        state = slots.fresh(self.model, 1, length) if job.state is None else job.state
+        return slots.read(self.model, job.ids[job.read : -1], state, job.read)
 
-        return rows, pieces()
-
-    def _run(
-        self, rows: list["_Row"], progress: DecodeState, settings: Settings, max_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        done, steps = 0, 4
-        while done < max_tokens and any(row.finish_reason is None for row in rows):
-            steps = min(steps, max_tokens - done)
-            began = time.perf_counter()
-            progress, tokens = decode(self.model, progress, settings, np.int32(steps), self.tokenizer.vocab_size)
-            columns = np.asarray(tokens)[:steps].T.tolist()
-            seconds = time.perf_counter() - began
-            for number, row in enumerate(rows):
-                if piece := row.add(columns[number]):
-                    yield number, piece
-            done += steps
-            steps = min(2 * steps, DECODE) if seconds < PACE else max(steps // 2, 1)
-
-    def _prefill(self, ids: list[list[int]], slots: int, settings: Settings, samples: int) -> DecodeState:
-        """All prompts in one batch. Their last tokens are left for the first step, which gives the first logits."""
-        state = fresh(self.model, len(ids), slots)
-        for tokens, valid in padded([prompt[:-1] for prompt in ids]):
-            state = prefill(self.model, tokens, valid, state)
-        return self._progress(state, ids, settings, samples)
-
-    def _progress(self, state: ModelState, ids: list[list[int]], settings: Settings, samples: int) -> DecodeState:
-        """Where decoding begins, after prompts of which all tokens but the last are in the state."""
-        last = np.array([prompt[-1] for prompt in ids], np.int32)
-        seen = np.zeros((len(ids), self.tokenizer.vocab_size), bool)
-        for row, prompt in enumerate(ids):
-            seen[row, prompt] = True
-        return DecodeState(
-            state=state if samples == 1 else repeat(state, samples),
-            token=jnp.asarray(last.repeat(samples)),
-            number=jnp.asarray(np.tile(np.arange(samples, dtype=np.int32), len(ids))),
-            index=jnp.int32(0),
-            seen=jnp.asarray(seen.repeat(samples, axis=0)) if "repetition_penalty" in settings else None,
+    def _row(self, job: Job, state: ModelState) -> SlotState:
+        end = self.tokenizer.end_token
+        return slots.request(
+            state,
+            job.ids,
+            job.sampling,
+            self.tokenizer.vocab_size,
+            job.text.max_tokens,
+            () if end is None else (end,),
+            job.number,
+            job.best > 0,
         )
 
 
-def padded(prompts: list[list[int]]) -> Iterator[tuple[Int[np.ndarray, "B T"], Bool[np.ndarray, "B T"]]]:
-    """The prompts as ids and which of these are real, in calls of PREFILL tokens; the last is a smaller bucket."""
-    for start in itertools.count(0, PREFILL):
-        left = max(map(len, prompts)) - start
-        if left <= 0:
+def tokens(written: Written, slot: int, best: int = 0) -> Iterator[Token]:
+    """What a decode call wrote in a slot."""
+    for step, token in enumerate(written.tokens[:, slot].tolist()):
+        if token < 0:
             return
-        width = min(_bucket(left), PREFILL)
-        ids, valid = np.zeros((len(prompts), width), np.int32), np.zeros((len(prompts), width), bool)
-        for row, prompt in enumerate(prompts):
-            part = prompt[start : start + width]
-            ids[row, : len(part)], valid[row, : len(part)] = part, True
-        yield ids, valid
-
-
-def _bucket(n: int) -> int:
-    """The next power of two, so that lengths up to L need log2(L) programs."""
-    return max(BUCKET, 1 << (n - 1).bit_length())
-
-
-class _Row:
-    """One continuation: ids come in, text comes out as soon as it is sure."""
-
-    def __init__(self, prompt: str, tokenizer: Tokenizer, stop: tuple[str, ...], max_tokens: int) -> None:
-        self.prompt, self.stop, self.max_tokens = prompt, stop, max_tokens
-        self.tokens: list[int] = []
-        self.pieces: list[str] = []
-        self.finish_reason: str | None = None
-        self._stream, self._end = tokenizer.stream(), tokenizer.end_token
-        self._held = ""  # text that may turn out to begin a stop string
-
-    def add(self, tokens: list[int]) -> str:
-        """The text that these ids make sure; ids after the end are ignored."""
-        begin = len(self.pieces)
-        for token in tokens:
-            if self.finish_reason is not None:
-                break
-            self.tokens.append(token)
-            end = token == self._end  # the document is over; this token is no text
-            last = end or len(self.tokens) == self.max_tokens
-            self._held += ("" if end else self._stream.add(token)) + (self._stream.finish() if last else "")
-            stops = [place for text in self.stop if (place := self._held.find(text)) >= 0]
-            if stops:
-                self.finish_reason, sure = "stop", min(stops)
-            elif last:
-                self.finish_reason, sure = "stop" if end else "length", len(self._held)
-            else:  # all but the longest end that may begin a stop string
-                begun = (n for text in self.stop for n in range(1, len(text)) if self._held.endswith(text[:n]))
-                sure = len(self._held) - max(begun, default=0)
-            self.pieces.append(self._held[:sure])
-            self._held = self._held[sure:]
-        return "".join(self.pieces[begin:])
-
-    def generation(self) -> Generation:
-        return Generation(self.prompt, "".join(self.pieces), tuple(self.tokens), self.finish_reason or "length")
+        ids, logprobs = written.best[step, slot, :best], written.best_logprobs[step, slot, :best]
+        yield Token(
+            token,
+            float(written.logprobs[step, slot]),
+            float(written.drawn_logprobs[step, slot]),
+            tuple(pair for pair in zip(ids.tolist(), logprobs.tolist(), strict=True) if pair[0] >= 0),
+        )

@@ -14,8 +14,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from linearnexus.generation.config import DEFAULT, SamplingConfig
-from linearnexus.generation.engine import Generator, fresh, padded
+from linearnexus.generation.engine import Generator
 from linearnexus.generation.sampling import stages
+from linearnexus.generation.slots import chunks, fresh
 from linearnexus.models.language_model import LanguageModel, ModelState
 
 
@@ -55,7 +56,7 @@ def inspect_prompt(generator: Generator, prompt: str, sampling: SamplingConfig =
     ids = generator.encode(prompt)
     state = fresh(generator.model, 1, generator.slots(len(ids), 0))
     following, probabilities = ids[1:] + ids[-1:], []
-    for (tokens, valid), (targets, _) in zip(padded([ids]), padded([following]), strict=True):
+    for (tokens, valid), (targets, _) in zip(chunks(ids), chunks(following), strict=True):
         given, logits, state = _score(generator.model, tokens, targets, valid, state, vocab_size)
         probabilities += np.asarray(given)[0, valid[0]].tolist()
     seen = np.zeros((1, vocab_size), bool)

@@ -68,7 +68,7 @@ class LatentAttention:
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> Cache:
-        return Cache(jnp.zeros((batch, 1, max_len, self.w_down.shape[1]), dtype), None)
+        return Cache.init(batch, 1, max_len, self.w_down.shape[1], dtype, value_size=0)
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: Cache | None = None) -> MixerOutput:
         q, kv = self._queries(x, context.tokens), self._compress(x, context.tokens)

@@ -159,14 +159,38 @@ def extend_attention(
     if window is not None and t > 2 * max(window, MIN_BLOCK):
         return _banded(q, k, v, cache, tokens, window), cache.write(k, v, tokens)
     low, high = _range(tokens, cache.slots if window is None else min(window, cache.slots), slice(None))
-    before = (cache.k, cache.values, cache.index(tokens.index[:, 0]))
-    keys, values = _heads_first(k).astype(cache.k.dtype), _heads_first(v).astype(cache.values.dtype)
+    before = zip(cache.keys, cache.values, cache.cut(cache.index(tokens.index[:, 0])), strict=True)
+    keys, values = _heads_first(k).astype(cache.keys[0].dtype), _heads_first(v).astype(cache.values[0].dtype)
     own = (keys, values, _key_index(tokens, slice(None)))
-    return _by_tiles(q, low, high, (before, own)), cache.write(k, v, tokens)
+    return _by_tiles(q, low, high, (*before, own)), cache.write(k, v, tokens)
 
 
 Keys = tuple[Array, Array, Array]  # keys [B, G, S, K], values [B, G, S, V], their indices [B, S]
 Sums = tuple[Array, Array, Array]  # of a softmax: the highest score so far, the numerators' sum, what is read
+
+
+def _no_sums(q: Float[Array, "B G R t K"], value_size: int) -> Sums:
+    """The sums before the first key."""
+    zero = jnp.zeros((*q.shape[:-1], 1), at_least_float32(q).dtype)
+    return zero - 1e30, zero, jnp.zeros((*q.shape[:-1], value_size), zero.dtype)
+
+
+def _add_keys(
+    sums: Sums,
+    q: Float[Array, "B G R t K"],
+    k: Float[Array, "B G s K"],
+    v: Float[Array, "B G s V"],
+    visible: Bool[Array, "B t s"],
+) -> Sums:
+    """The sums after some more keys. Keys of which nothing is seen leave sums that saw something as they are, to the
+    bit."""
+    top, total, y = sums
+    scores = at_least_float32(jnp.einsum("bgrtk,bgsk->bgrts", q, k.astype(q.dtype)))
+    scores = jnp.where(visible[:, None, None], scores, -1e30)
+    new_top = jax.lax.stop_gradient(jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True)))
+    weights, faded = jnp.exp(scores - new_top), jnp.exp(top - new_top)
+    read = jnp.einsum("bgrts,bgsv->bgrtv", weights.astype(v.dtype), v).astype(y.dtype)
+    return new_top, total * faded + jnp.sum(weights, axis=-1, keepdims=True), y * faded + read
 
 
 def _by_tiles(
@@ -191,8 +215,7 @@ def _by_tiles(
     def one(part: tuple[Array, ...]) -> Array:
         row, q, low, high = part
         q = q.transpose(0, 2, 3, 1, 4)
-        zero = jnp.zeros((*q.shape[:-1], 1), at_least_float32(q).dtype)
-        sums: Sums = (zero - 1e30, zero, jnp.zeros((*q.shape[:-1], values), zero.dtype))
+        sums = _no_sums(q, values)
         for keys in sources:
             if slots := keys[0].shape[2]:
                 sums = _add_tiles(sums, q, low, high, keys, row, _even(slots, side))
@@ -228,14 +251,7 @@ def _add_tiles(
         return jax.lax.dynamic_slice_in_dim(rows, start, tile, axis=min(2, a.ndim - 1))
 
     def add(sums: Sums, start: Array, visible: Array) -> Sums:
-        k, v = (cut(a, start) for a in keys[:2])
-        top, total, y = sums
-        scores = at_least_float32(jnp.einsum("bgrtk,bgsk->bgrts", q, k.astype(q.dtype)))
-        scores = jnp.where(visible[:, None, None], scores, -1e30)
-        new_top = jax.lax.stop_gradient(jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True)))
-        weights, faded = jnp.exp(scores - new_top), jnp.exp(top - new_top)
-        read = jnp.einsum("bgrts,bgsv->bgrtv", weights.astype(v.dtype), v).astype(y.dtype)
-        return new_top, total * faded + jnp.sum(weights, axis=-1, keepdims=True), y * faded + read
+        return _add_keys(sums, q, cut(keys[0], start), cut(keys[1], start), visible)
 
     def one(sums: Sums, first: Array) -> tuple[Sums, None]:
         start = jnp.minimum(first, slots - tile)  # the last tile begins inside the one before
@@ -272,7 +288,7 @@ def _banded(
     if cache is not None:  # oldest first, up to the block's end
         held = cache.index(tokens.index[:, 0])
         oldest = jnp.argsort(jnp.where(held == NEVER, -1, held), axis=1)
-        ring = (jnp.take_along_axis(a, oldest[:, None, :, None], axis=2) for a in (cache.k, cache.values))
+        ring = (jnp.take_along_axis(a, oldest[:, None, :, None], axis=2) for a in cache.joined())
         ring_k, ring_v = (a.transpose(0, 2, 1, 3) for a in ring)
         before_k = before_k.at[:, block - cache.slots :].set(ring_k.astype(k.dtype))
         before_v = before_v.at[:, block - cache.slots :].set(ring_v.astype(v.dtype))
@@ -315,16 +331,28 @@ def step_attention(
     tokens: TokenLayout,
     window: int | None,
 ) -> tuple[Float[Array, "B H V"], Cache]:
-    """One token: written first (it replaces the one that leaves the window), then attending to the cache. No copy of
-    the cache."""
+    """One token: written first (it replaces the one that leaves the window), then attending to the cache, one block
+    after another, with the sums of the softmax carried along (Dao et al. 2022, algorithm 1). A block of which no row
+    sees anything is left out, to the bit: it would add zeros. No copy of the cache."""
     window = cache.slots if window is None else min(window, cache.slots)
     tokens = jax.tree.map(lambda field: field[:, None], tokens)
     # the barrier: XLA's CPU backend would fuse the write into both reads, and copy the keys for each, every token
     cache = jax.lax.optimization_barrier(cache.write(k[:, None], v[:, None], tokens))
     low, high = _range(tokens, window, slice(None))
     length = tokens.index[:, 0] + (1 if tokens.valid is None else tokens.valid[:, 0].astype(jnp.int32))
-    y = attend(q[:, None], cache.k, cache.values, _visible(low, high, cache.index(length)))
-    return y[:, 0], cache
+    visible = _visible(low, high, cache.index(length))
+    if tokens.valid is not None:
+        visible = visible & tokens.valid[:, :, None]
+    b, heads, size = q.shape
+    grouped = (q / math.sqrt(size)).reshape(b, k.shape[1], -1, 1, size)
+    sums = _no_sums(grouped, cache.values[0].shape[-1])
+    for number, block in enumerate(zip(cache.keys, cache.values, cache.cut(visible), strict=True)):
+        if number == 0:
+            sums = _add_keys(sums, grouped, *block)
+        else:
+            sums = jax.lax.cond(jnp.any(block[2]), _add_keys, lambda sums, *_: sums, sums, grouped, *block)
+    _, total, y = sums
+    return (y / total).astype(q.dtype).reshape(b, heads, -1), cache
 
 
 def visibility(tokens: TokenLayout, window: int | None) -> Bool[Array, "B T T"]:

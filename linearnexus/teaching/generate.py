@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from linearnexus.api import Run
 from linearnexus.generation.config import DEFAULT, SamplingConfig
-from linearnexus.generation.engine import fresh, padded, prefill
-from linearnexus.generation.sampling import sample, settings, stages
+from linearnexus.generation.sampling import row, sample, stages
+from linearnexus.generation.slots import fresh, read
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.teaching.explanation import Explanation, shown, table
 from linearnexus.teaching.picture import Picture
@@ -36,21 +36,21 @@ def loop(run: Run, prompt: str, tokens: int = TOKENS, sampling: SamplingConfig =
     """`tokens` times around, or until the model ends the text."""
     generator, tokenizer = run.generator, run.tokenizer
     ids = generator.encode(prompt)
-    state = fresh(run.model, 1, generator.slots(len(ids), tokens))
-    for part, valid in padded([ids[:-1]]):
-        state = prefill(run.model, part, valid, state)
+    state = read(run.model, ids[:-1], fresh(run.model, 1, generator.slots(len(ids), tokens)))
+    one, written = row(sampling, tokenizer.vocab_size, prompt=ids), jnp.zeros((1, tokenizer.vocab_size), jnp.int32)
     steps = []
     for index in range(tokens):
         logits, state = step(run.model, jnp.asarray(ids[-1:]), state)
         logits = logits[:, : tokenizer.vocab_size]
         *_, probabilities = (p[0] for p in stages(logits, sampling).values())
-        drawn = int(sample(logits, settings(sampling), jnp.zeros(1, jnp.int32), jnp.int32(index))[0])
+        drawn = int(sample(logits, one, jnp.array([index], jnp.int32), written).token[0])
         best = [int(token) for token in jnp.argsort(-probabilities)[:CANDIDATES]]
         candidates = [(tokenizer.decode([token]), float(probabilities[token])) for token in best]
         steps.append(Step(tokenizer.decode(ids), candidates, tokenizer.decode([drawn]), float(probabilities[drawn])))
         if drawn == tokenizer.end_token:
             break
         ids.append(drawn)
+        written = written.at[0, drawn].add(1)
     return steps
 
 
