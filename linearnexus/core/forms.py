@@ -314,23 +314,20 @@ def _not_mapped(function: Callable[..., Any], xla: Callable[..., Any]) -> Callab
 
 
 def _over_several_devices() -> bool:
-    """Is this traced under a mesh of several devices, of which it does not see one alone (as inside `shard_map`)?"""
+    """Is this traced under a mesh of several devices? (In `shard_map` it is, though a device then has its own part.)"""
     mesh = jax.sharding.get_abstract_mesh()
-    return not mesh.empty and mesh.size > 1 and set(mesh.manual_axes) != set(mesh.axis_names)
+    return not mesh.empty and mesh.size > 1
 
 
-# Is the program compiled for one device, or seen from one, as inside `shard_map`? That is known when it is lowered, so
-# the `cond` that asks is gone from the compiled program.
+# Is the program compiled for one device? That is known when it is lowered, so the `cond` that asks is gone from the
+# compiled program.
 _on_one_device = Primitive("on_one_device")
 _on_one_device.def_impl(lambda: True)
 _on_one_device.def_abstract_eval(lambda: jax.core.ShapedArray((), np.dtype(bool)))
 
 
 def _lower_on_one_device(ctx: Any) -> Any:
-    place = ctx.module_context.axis_context
-    mesh = getattr(place, "mesh", None)
-    alone = place.num_devices == 1 if mesh is None else set(place.manual_axes) == set(mesh.axis_names)
-    return [mlir.ir_constant(np.bool_(alone))]
+    return [mlir.ir_constant(np.bool_(getattr(ctx.module_context.axis_context, "num_devices", None) == 1))]
 
 
 mlir.register_lowering(_on_one_device, _lower_on_one_device)
