@@ -34,7 +34,7 @@ from jax.interpreters import mlir
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.plugins import run_files
-from linearnexus.core.tuning import CPU, TABLES
+from linearnexus.core.tuning import TABLES
 
 F = TypeVar("F", bound=Callable[..., Any])
 VARIABLE = "LINEARNEXUS_FORMS"  # "xla": no form but XLA's; else paths of Python files that register forms
@@ -102,8 +102,8 @@ _ARRAY = object()  # stands where an array goes
 
 
 def op(name: str, tuned: str = "") -> Callable[[F], F]:
-    """Makes a function the XLA form of an op. `tuned`: the part of the tuning table that it has as its last parameter,
-    `tuning`; a caller may give it too."""
+    """Makes a function the XLA form of an op. `tuned`: the part of the tuning table that is passed to it as `tuning`,
+    unless the caller gives it by name."""
 
     def decorate(xla: F) -> F:
         its = Op(name, xla, tuned, inspect.signature(xla))
@@ -115,7 +115,7 @@ def op(name: str, tuned: str = "") -> Callable[[F], F]:
             if "tuning" in kwargs:
                 return xla(*args, **kwargs)
             tables = its.tables()
-            usual = next(iter(tables.values()), None)
+            usual = tables.get("cpu")
             if its.forms or any(table != usual for table in tables.values()):
                 return _dispatch(its, tables, args, kwargs)
             return xla(*args, tuning=usual, **kwargs) if tuned else xla(*args, **kwargs)
@@ -240,10 +240,8 @@ def _program(its: Op, tree: Any, fixed: tuple, chosen: tuple, tables: tuple) -> 
 
     if its.tuned:
         by_table = {table: of_arrays(its.xla, tuning=table) for _, table in tables}
-        usual = (
-            by_table[getattr(CPU, its.tuned)] if getattr(CPU, its.tuned) in by_table else next(iter(by_table.values()))
-        )
         xla = {platform: by_table[table] for platform, table in tables}
+        usual = xla["cpu"]
     else:
         usual, xla = of_arrays(its.xla), {}
 
@@ -254,10 +252,9 @@ def _program(its: Op, tree: Any, fixed: tuple, chosen: tuple, tables: tuple) -> 
             return usual
         return lambda *arrays: lax.platform_dependent(*arrays, default=usual, **special)
 
-    taken = {}
-    for platform, form in chosen:
-        plain = xla.get(platform, usual)
-        taken[platform] = _guarded(its, form, of_arrays(form.function), plain)
+    taken = {
+        platform: _guarded(its, form, of_arrays(form.function), xla.get(platform, usual)) for platform, form in chosen
+    }
     whole = switch(xla | taken)
     own = {platform: taken[platform] for platform, form in chosen if form.can.gradients}
     if len(own) == len(taken):

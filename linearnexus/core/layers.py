@@ -32,6 +32,7 @@ def linear(
     x: Float[Array, "... D"],
     weight: Float[Array, "D E"] | Int8,
     bias: Float[Array, "E"] | None = None,
+    *,
     tuning: ProductTuning = CPU.products,
 ) -> Float[Array, "... E"]:
     """`x @ weight + bias` in x's dtype.
@@ -51,7 +52,7 @@ def linear(
 
 @op("layers.unembed", tuned="products")
 def unembed(
-    x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8, tuning: ProductTuning = CPU.products
+    x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8, *, tuning: ProductTuning = CPU.products
 ) -> Float[Array, "... W"]:
     """`x @ rows.T` in x's dtype: a score for each row of an embedding.
 

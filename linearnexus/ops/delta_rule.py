@@ -93,6 +93,7 @@ def chunked(
     state: Float[Array, "B H K V"],
     tokens: TokenLayout,
     size: int | None = None,
+    *,
     tuning: DeltaRuleTuning = CPU.delta_rule,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products and one triangular system a chunk of `size` tokens (None: the measured
@@ -163,6 +164,7 @@ def dplr_chunked(
     state: Float[Array, "B H K V"],
     tokens: TokenLayout,
     size: int | None = None,
+    *,
     tuning: DeltaRuleTuning = CPU.delta_rule,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products: what the tokens of a chunk find along a, each in the state before it, solves one

@@ -98,6 +98,7 @@ def chunked(
     bonus: Float[Array, "H K"] | None = None,
     size: int | None = None,
     rank: int = 1,
+    *,
     tuning: LinearAttentionTuning = CPU.linear_attention,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products over chunks of `size` tokens (None: the measured one). `rank`: so many neighbours

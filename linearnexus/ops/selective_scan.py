@@ -59,6 +59,7 @@ def chunked(
     C: Float[Array, "B T N"],
     state: Float[Array, "B N E"],
     tokens: TokenLayout,
+    *,
     tuning: ScanTuning = CPU.selective_scan,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """The same result with a backward pass of its own: it keeps the states at chunk borders only, computes the others

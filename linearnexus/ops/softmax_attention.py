@@ -56,6 +56,7 @@ def causal_attention(
     tokens: TokenLayout,
     window: int | None = None,
     dropout: Dropout | None = None,
+    *,
     tuning: AttentionTuning = CPU.attention,
 ) -> Float[Array, "B T H V"]:
     """Attention inside one call, nothing before it. Queries go in blocks, each against the keys up to its own end, so
@@ -154,6 +155,7 @@ def extend_attention(
     cache: Cache,
     tokens: TokenLayout,
     window: int | None,
+    *,
     tuning: AttentionTuning = CPU.attention,
 ) -> tuple[Float[Array, "B T H V"], Cache]:
     """Attention of T new tokens over the cache and themselves. The ring holds S tokens, so no query sees further
