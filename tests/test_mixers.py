@@ -14,6 +14,7 @@ from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout, linear
 from linearnexus.core.module import roles
 from linearnexus.core.tokens import TokenLayout, count_tokens
+from linearnexus.core.tuning import CPU
 from linearnexus.mixers import mamba3
 from linearnexus.mixers.configs import (
     AttentionConfig,
@@ -537,14 +538,13 @@ def test_a_cache_without_slots_is_read_as_empty() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @pytest.mark.parametrize("kept", [True, False], ids=["weights kept", "weights computed again"])
-def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attentions_own_backward_pass(kept: bool, rate: float) -> None:
     """Against differentiating the same blocks written with `attend`: three blocks, the last one short, grouped heads,
     documents and padding, and each block's own dropout."""
-    if not kept:
-        monkeypatch.setattr(op, "LONG", 1)
+    tuning = CPU.attention if kept else dataclasses.replace(CPU.attention, long=1)
     rng = np.random.default_rng(0)
     with precision("float64"):
-        t = 2 * op.MIN_BLOCK + 5
+        t = 2 * tuning.min_block + 5
         q, k, v, dy = (rng.standard_normal((B, t, heads, 4)) for heads in (4, 2, 2, 4))
         valid, starts = (jnp.asarray(rng.random((B, t)) < share) for share in (0.9, 0.05))
         tokens = count_tokens((B, t), valid, starts, None, None)[0]
@@ -554,8 +554,8 @@ def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pyte
         def blocks(q: Any, k: Any, v: Any) -> Any:
             k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
             outputs = []
-            for number, start in enumerate(range(0, t, op.MIN_BLOCK)):
-                end = min(start + op.MIN_BLOCK, t)
+            for number, start in enumerate(range(0, t, tuning.min_block)):
+                end = min(start + tuning.min_block, t)
                 own = None if dropout is None else dropout.fold(number)
                 seen = visible[:, start:end, :end]
                 outputs.append(op.attend(q[:, start:end], k[:, :, :end], v[:, :, :end], seen, own))
@@ -568,7 +568,7 @@ def test_attentions_own_backward_pass(kept: bool, rate: float, monkeypatch: pyte
 
             return jit(run)(q, k, v)
 
-        got = pulled(lambda q, k, v: op.causal_attention(q, k, v, tokens, None, dropout))
+        got = pulled(lambda q, k, v: op.causal_attention(q, k, v, tokens, None, dropout, tuning=tuning))
         want = pulled(blocks)
         seen = np.asarray(valid)
         assert error(np.asarray(got[0])[seen], np.asarray(want[0])[seen]) < 1e-12

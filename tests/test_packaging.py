@@ -31,6 +31,12 @@ def test_help_is_quick_and_imports_no_jax() -> None:
     assert "linearnexus" in packages and not packages & HEAVY
 
 
+@pytest.mark.parametrize("verb", ["doctor", "cache"])
+def test_help_of_a_verb_about_the_machine_imports_no_jax(verb: str) -> None:
+    packages, printed = imported("-m", "linearnexus.cli.main", verb, "--help")
+    assert f"linearnexus {verb}" in printed and "tyro" in packages and not packages & HEAVY
+
+
 def test_configs_import_no_jax() -> None:
     """import-linter reads what is written; this also sees what the `__init__.py` of each package on the way imports."""
     contract = next(c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c.get("id") == "configs-without-jax")

@@ -11,10 +11,10 @@ import pytest
 
 from linearnexus import api
 from linearnexus.cli.main import main
-from linearnexus.core import layers
 from linearnexus.core.errors import UserError
 from linearnexus.core.int8 import Int8
 from linearnexus.core.module import roles
+from linearnexus.core.tuning import CPU, TABLES, ProductTuning
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import preset
 from linearnexus.models.quantize import quantize
@@ -40,8 +40,10 @@ def test_int8_is_within_half_a_step_of_each_weight() -> None:
 def test_a_model_is_the_one_of_its_weights_in_float32(name: str, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a call and for steps. Catches a layer that reads the stored numbers without their scales, the wrong scale, a
     table's last block read twice or left out, a weight that stays float32, and a vector that does not."""
-    monkeypatch.setattr(layers, "BLOCK", 10 * 128)  # 37 rows: blocks of 10, the last one overlaps
-    monkeypatch.setattr(layers, "FEW", 4)  # a call of 5 tokens is one of many
+    # 37 rows: blocks of 10, the last one overlaps; a call of 5 tokens is one of many
+    small_tables = dataclasses.replace(CPU, products=ProductTuning(few=4, block=10 * 128))
+    for platform in TABLES:
+        monkeypatch.setitem(TABLES, platform, small_tables)
     config = dataclasses.replace(preset(name), vocab_size=W)
     config = dataclasses.replace(config, n_layer=len(config.pattern), learned_positions=8 if name == "gpt-nano" else 0)
     model = LanguageModel.init(config, jax.random.key(0))

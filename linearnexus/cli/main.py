@@ -25,6 +25,8 @@ VERBS = {
     "info": "see how a preset or a run is built, and what it costs",
     "convert": "open a published model as a run, or take a run to Hugging Face's layout",
     "tokenizer": "train a tokenizer, or see how tokenizers cut a text",
+    "doctor": "see what this machine can do, and what is wrong with it",
+    "cache": "list what is kept on the disk, or delete it",
 }
 HELP = """\
 LinearNexus trains, runs, compares and explains language models.

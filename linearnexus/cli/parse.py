@@ -51,6 +51,17 @@ def parse(cls: type[T], arguments: list[str], verb: str, description: str, **def
         raise
 
 
+def with_value(arguments: list[str], option: str) -> list[str]:
+    """The arguments with an option that may stand without a value, as --yes does, given its value."""
+    if option not in arguments:
+        return arguments
+    place = arguments.index(option)
+    given = arguments[place + 1 : place + 2]
+    if given and given[0] in WORDS:
+        return arguments
+    return [*arguments[: place + 1], "True", *arguments[place + 1 :]]
+
+
 REGISTRY = tyro.constructors.ConstructorRegistry()
 
 

@@ -11,11 +11,10 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from linearnexus.core.forms import op
 from linearnexus.core.int8 import Int8
 from linearnexus.core.module import module, static, vector
-
-FEW = 32  # tokens: from here on a product reads more of them than of the weights
-BLOCK = 2**20  # numbers of an embedding that are converted at a time: they stay in the processor's cache
+from linearnexus.core.tuning import CPU, ProductTuning
 
 
 def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
@@ -28,8 +27,13 @@ def at_least_float32(x: Array | Int8) -> Array:
     return x.astype(wide_dtype(x.dtype))
 
 
+@op("layers.linear", tuned="products")
 def linear(
-    x: Float[Array, "... D"], weight: Float[Array, "D E"] | Int8, bias: Float[Array, "E"] | None = None
+    x: Float[Array, "... D"],
+    weight: Float[Array, "D E"] | Int8,
+    bias: Float[Array, "E"] | None = None,
+    *,
+    tuning: ProductTuning = CPU.products,
 ) -> Float[Array, "... E"]:
     """`x @ weight + bias` in x's dtype.
 
@@ -38,15 +42,18 @@ def linear(
     """
     flat = x.reshape(-1, x.shape[-1])
     if isinstance(weight, Int8):
-        y = flat @ _converted(weight.values, flat) * weight.scale.astype(x.dtype)
+        y = flat @ _converted(weight.values, flat, tuning) * weight.scale.astype(x.dtype)
     else:
-        y = flat @ _converted(weight, flat)
+        y = flat @ _converted(weight, flat, tuning)
     if bias is not None:
         y = y + row(bias, y)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
-def unembed(x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8) -> Float[Array, "... W"]:
+@op("layers.unembed", tuned="products")
+def unembed(
+    x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8, *, tuning: ProductTuning = CPU.products
+) -> Float[Array, "... W"]:
     """`x @ rows.T` in x's dtype: a score for each row of an embedding.
 
     For a token or a few it is written `rows @ x.T`: the other way XLA's CPU backend transposes all rows for every token
@@ -54,10 +61,10 @@ def unembed(x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8) -> Float
     """
     flat = x.reshape(-1, x.shape[-1])
     values = rows.values if isinstance(rows, Int8) else rows
-    if len(flat) > FEW:
+    if len(flat) > tuning.few:
         y = flat @ values.astype(x.dtype).T
     elif values.dtype.itemsize < x.dtype.itemsize:
-        size = min(len(values), max(1, BLOCK // values.shape[1]))
+        size = min(len(values), max(1, tuning.block // values.shape[1]))
 
         def block(number: Array, y: Array) -> Array:
             first = jnp.minimum(number * size, len(values) - size)
@@ -72,10 +79,10 @@ def unembed(x: Float[Array, "... D"], rows: Float[Array, "W D"] | Int8) -> Float
     return y.reshape(*x.shape[:-1], len(rows))
 
 
-def _converted(weight: Array, x: Float[Array, "N D"]) -> Array:
+def _converted(weight: Array, x: Float[Array, "N D"], tuning: ProductTuning) -> Array:
     """A weight in x's dtype. Of one that is kept smaller, XLA would convert all layers before a loop over tokens, and
     the loop would read those: for a few tokens it is told that the weight comes with x."""
-    if len(x) <= FEW and weight.dtype.itemsize < x.dtype.itemsize:
+    if len(x) <= tuning.few and weight.dtype.itemsize < x.dtype.itemsize:
         weight, _ = lax.optimization_barrier((weight, x))
     return weight.astype(x.dtype)
 

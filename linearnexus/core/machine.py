@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.paths import cache_dir
+from linearnexus.core.resolve import resolve
 
 jax, tempfile = LazyPackage("jax"), LazyPackage("tempfile")
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX, NEVER = -1, -4, -8, -1  # glibc's malloc.h
@@ -89,6 +90,8 @@ def prepare(on_message: Callable[[str], None] = warnings.warn) -> None:
     keep_heap()
     compute_in_turn()
     cache_compilations(on_message)
+    if os.environ.get("LINEARNEXUS_FORMS", "xla") != "xla":
+        resolve("linearnexus.core.forms:load_forms")()
 
 
 _prepared: set[bool] = set()  # True: `prepare` was called, or has been suggested

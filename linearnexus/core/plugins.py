@@ -3,8 +3,10 @@
     LINEARNEXUS_MIXERS    mixers (docs/add_a_mixer.md)
     LINEARNEXUS_SOURCES   data sources (docs/add_a_data_source.md)
     LINEARNEXUS_PLUGINS   optimizers and jobs (docs/add_an_optimizer.md, docs/add_an_objective.md)
+    LINEARNEXUS_FORMS     faster forms of ops (docs/add_a_backend_form.md)
 
-A file is run when a name is met that nothing in the package has, never by an import.
+A file is run when a name is met that nothing in the package has, or forms before the first computation, never by an
+import.
 
 Look first at: `run_files`, `load_plugins`.
 """

@@ -23,7 +23,6 @@ from linearnexus.core.renames import forward
 from linearnexus.core.tokens import TokenLayout
 
 A = TypeVar("A", Array, Array | None)
-LEAF = 4  # tokens of the smallest blocks under decays a key
 EXACT = lax.Precision.HIGHEST  # sums of log-decays never go through the narrow formats of a GPU or TPU
 
 
@@ -151,10 +150,12 @@ def pair_weights(
     k: Float[Array, "B G C K"],
     log_decay: Float[Array, "B G R C X"] | None,
     visible: Bool[Array, "#B 1 1 C C"],
+    leaf: int,
 ) -> Float[Array, "B G R C C"]:
     """`sum_k q_t[k] k_s[k] exp(sum of log_decay[k] over s+1 ... t)` where t sees s, else 0. X is 1 (one decay a head)
-    or K (one a key, and then R is 1); None: no decay."""
-    return each_pair_weights([q], [k], log_decay, visible)[0][0]
+    or K (one a key, and then R is 1); None: no decay. `leaf`: the tokens of the smallest blocks under decays a
+    key."""
+    return each_pair_weights([q], [k], log_decay, visible, leaf)[0][0]
 
 
 def each_pair_weights(
@@ -162,11 +163,12 @@ def each_pair_weights(
     keys: Sequence[Float[Array, "B G C K"]],
     log_decay: Float[Array, "B G R C X"] | None,
     visible: Bool[Array, "#B 1 1 C C"],
+    leaf: int,
 ) -> list[list[Float[Array, "B G R C C"]]]:
     """The same for each of several queries (first index) with each of several keys, under the same decays, in larger
     products (RWKV-7: 0.91 of a training step's time)."""
     if log_decay is not None and log_decay.shape[-1] > 1:
-        scores = _keywise(jnp.stack(queries, axis=2), jnp.stack(keys, axis=2), log_decay[:, :, 0])
+        scores = _keywise(jnp.stack(queries, axis=2), jnp.stack(keys, axis=2), log_decay[:, :, 0], leaf)
         scores = jnp.where(visible[:, :, :, None], scores.swapaxes(3, 4), 0)
         return [[scores[:, :, i, j][:, :, None] for j in range(len(keys))] for i in range(len(queries))]
     decays = pair_decays(log_decay, visible, queries[0].dtype)
@@ -202,12 +204,12 @@ def decay_before(log_decay: Float[Array, "... C X"]) -> Float[Array, "... C X"]:
 
 
 def _keywise(
-    q: Float[Array, "B G I C K"], k: Float[Array, "B G J C K"], log_decay: Float[Array, "B G C K"]
+    q: Float[Array, "B G I C K"], k: Float[Array, "B G J C K"], log_decay: Float[Array, "B G C K"], leaf: int
 ) -> Float[Array, "B G I C J C"]:
-    """The causal pairs of I queries and J keys under a decay for each key: blocks of LEAF tokens, then two neighbours
+    """The causal pairs of I queries and J keys under a decay for each key: blocks of `leaf` tokens, then two neighbours
     become one block, again and again. What a second half reads of the first passes the middle, so both factors
     `exp(sums to and from the middle)` are at most 1 and the pairs are one matrix product."""
-    c, size = log_decay.shape[2], LEAF
+    c, size = log_decay.shape[2], leaf
     while size < c:
         size *= 2
 
@@ -222,7 +224,7 @@ def _keywise(
     q, k, log_decay = (
         jnp.pad(x, (*((0, 0),) * (x.ndim - 2), (0, size - c), (0, 0))) for x in (q, k, log_decay[:, :, None])
     )
-    scores = _leaves(*(blocks(x, LEAF) for x in (q, k, log_decay)))
+    scores = _leaves(*(blocks(x, leaf) for x in (q, k, log_decay)))
     while (size := scores.shape[-1]) < q.shape[-2]:
         reads = half(q, 1, size) * decay_in(half(log_decay, 1, size))
         writes = half(k, 0, size) * decay_out(half(log_decay, 0, size))
@@ -234,10 +236,10 @@ def _keywise(
 
 
 def _leaves(
-    q: Float[Array, "B G I n LEAF K"], k: Float[Array, "B G J n LEAF K"], log_decay: Float[Array, "B G 1 n LEAF K"]
-) -> Float[Array, "B G n I LEAF J LEAF"]:
+    q: Float[Array, "B G I n L K"], k: Float[Array, "B G J n L K"], log_decay: Float[Array, "B G 1 n L K"]
+) -> Float[Array, "B G n I L J L"]:
     """The same for few tokens: each reads the keys 0, 1, 2, ... tokens back, which decay once more at every step. (The
-    decays of all pairs at once, [LEAF, LEAF, K], take the whole op 1.25 to 1.4 times as long.)"""
+    decays of all pairs at once, [L, L, K], take the whole op 1.25 to 1.4 times as long.)"""
     decay, leaf, back = jnp.exp(log_decay), q.shape[-2], []
     for _ in range(leaf):
         back.append(jnp.sum(q[:, :, :, None] * k[:, :, None], axis=-1))

@@ -20,6 +20,7 @@ a diagonal matrix plus one of rank 1.
 Look first at: `step`, `recurrent`, `chunked`; `dplr_step`, `dplr_chunked`.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -27,8 +28,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from linearnexus.core.forms import op, xla_form
 from linearnexus.core.renames import forward
 from linearnexus.core.tokens import TokenLayout
+from linearnexus.core.tuning import CPU, DeltaRuleTuning
 from linearnexus.ops.chunks import (
     Chunk,
     decay_before,
@@ -45,10 +48,8 @@ from linearnexus.ops.chunks import (
     shift_right,
 )
 
-CHUNK = 32
-LEAF = 8  # rows of a block that is inverted row by row
 
-
+@op("delta_rule.step")
 def step(
     q: Float[Array, "B G K"],
     k: Float[Array, "B G K"],
@@ -79,9 +80,10 @@ def recurrent(
     tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens, one after another: the specification."""
-    return over_time(step, (q, k, v, beta, log_decay), state, tokens)
+    return over_time(xla_form(step), (q, k, v, beta, log_decay), state, tokens)
 
 
+@op("delta_rule.chunked", tuned="delta_rule")
 def chunked(
     q: Float[Array, "B T G K"],
     k: Float[Array, "B T G K"],
@@ -90,9 +92,12 @@ def chunked(
     log_decay: Float[Array, "B T H X"] | None,
     state: Float[Array, "B H K V"],
     tokens: TokenLayout,
-    size: int = CHUNK,
+    size: int | None = None,
+    *,
+    tuning: DeltaRuleTuning = CPU.delta_rule,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
-    """The same by matrix products and one triangular system a chunk of `size` tokens."""
+    """The same by matrix products and one triangular system a chunk of `size` tokens (None: the measured
+    one)."""
 
     def body(S: Array, chunk: Chunk, inputs: Any) -> tuple[Array, Array]:
         q, k, v, beta, g = inputs
@@ -101,19 +106,21 @@ def chunked(
             kept = decay_in(g)
             reads, keys, writes = reads * kept, keys * kept, writes * decay_out(g)
         visible = chunk.pairs(q)
-        among, weights = (pair_weights(x, k, g, visible) for x in (k, q))  # each_pair_weights ends JAX 0.10 here
+        # each_pair_weights ends JAX 0.10 here
+        among, weights = (pair_weights(x, k, g, visible, tuning.leaf) for x in (k, q))
         wanted = beta * (v - chunk.read(keys) @ S)
-        corrections = solve(jnp.tril(beta * among, -1), wanted)
+        corrections = solve(jnp.tril(beta * among, -1), wanted, tuning.rows)
         y = weights @ corrections + chunk.read(reads) @ S
         return chunk.carried(S, g) + chunk.write(writes).mT @ corrections, y
 
     beta, log_decay = mask_invalid(beta[..., None], tokens), mask_invalid(log_decay, tokens)
     groups = k.shape[2]
     v, beta, log_decay = grouped(v, groups), grouped(beta, groups), grouped(log_decay, groups)
-    y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size)
+    y, S = scan_chunks(body, grouped(state, groups, 1), (q, k, v, beta, log_decay), tokens, size or tuning.chunk)
     return y, S.reshape(state.shape)
 
 
+@op("delta_rule.dplr_step")
 def dplr_step(
     q: Float[Array, "B H K"],
     k: Float[Array, "B H K"],
@@ -143,9 +150,10 @@ def dplr_recurrent(
     tokens: TokenLayout,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens of it, one after another: the specification."""
-    return over_time(dplr_step, (q, k, v, a, b, log_decay), state, tokens)
+    return over_time(xla_form(dplr_step), (q, k, v, a, b, log_decay), state, tokens)
 
 
+@op("delta_rule.dplr_chunked", tuned="delta_rule")
 def dplr_chunked(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T H K"],
@@ -155,7 +163,9 @@ def dplr_chunked(
     log_decay: Float[Array, "B T H K"],
     state: Float[Array, "B H K V"],
     tokens: TokenLayout,
-    size: int = CHUNK,
+    size: int | None = None,
+    *,
+    tuning: DeltaRuleTuning = CPU.delta_rule,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """The same by matrix products: what the tokens of a chunk find along a, each in the state before it, solves one
     triangular system."""
@@ -164,52 +174,53 @@ def dplr_chunked(
         q, k, v, a, b, g = inputs
         visible, g, v = chunk.pairs(q), g[:, :, None], v[:, :, None]
         order = jnp.tril(jnp.ones_like(visible))
-        early, late = each_pair_weights([shift_left(a), q], [b, k], g, order)
+        early, late = each_pair_weights([shift_left(a), q], [b, k], g, order, tuning.leaf)
         early, late = ([jnp.where(visible, x, 0) for x in pair] for pair in (map(shift_right, early), late))
         found = chunk.read(a[:, :, None] * decay_before(g)) @ S + early[1] @ v
-        found = solve(-early[0], found)
+        found = solve(-early[0], found, tuning.rows)
         y = late[0] @ found + late[1] @ v + chunk.read(q[:, :, None] * decay_in(g)) @ S
         left = decay_out(g)
         writes = [chunk.write(x[:, :, None] * left).mT for x in (b, k)]
         return chunk.carried(S, g) + writes[0] @ found + writes[1] @ v, y
 
     k, b, log_decay = mask_invalid(k, tokens), mask_invalid(b, tokens), mask_invalid(log_decay, tokens)
+    size = size or tuning.chunk
     y, S = scan_chunks(body, grouped(state, state.shape[1], 1), (q, k, v, a, b, log_decay), tokens, size)
     return y, S.reshape(state.shape)
 
 
-@jax.custom_vjp
-def solve(below: Float[Array, "... C C"], b: Float[Array, "... C V"]) -> Float[Array, "... C V"]:
-    """x with (I + below) x = b, for `below` zero on and above the diagonal: all diagonal blocks of LEAF rows are
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def solve(below: Float[Array, "... C C"], b: Float[Array, "... C V"], size: int) -> Float[Array, "... C V"]:
+    """x with (I + below) x = b, for `below` zero on and above the diagonal: all diagonal blocks of `size` rows are
     inverted at once, row by row, then block follows block.
 
     Not LAPACK's: JAX 0.10.2 stands still for good when it is called in a scan on a CPU (docs/log.md).
     """
-    c, more = below.shape[-1], -below.shape[-1] % LEAF
-    batch, n = ((0, 0),) * (below.ndim - 2), (c + more) // LEAF
+    c, more = below.shape[-1], -below.shape[-1] % size
+    batch, n = ((0, 0),) * (below.ndim - 2), (c + more) // size
     below = jnp.pad(below, (*batch, (0, more), (0, more)))
     b = jnp.pad(b, (*batch, (0, more), (0, 0)))
-    rows = [slice(i * LEAF, (i + 1) * LEAF) for i in range(n)]
+    rows = [slice(i * size, (i + 1) * size) for i in range(n)]
     diagonal = jnp.stack([below[..., part, part] for part in rows])
-    inverse = jnp.broadcast_to(jnp.eye(LEAF, dtype=below.dtype), diagonal.shape)
-    for i in range(1, LEAF):
+    inverse = jnp.broadcast_to(jnp.eye(size, dtype=below.dtype), diagonal.shape)
+    for i in range(1, size):
         inverse = inverse.at[..., i, :].add(-jnp.sum(diagonal[..., i, :i, None] * inverse[..., :i, :], axis=-2))
     x = inverse[0] @ b[..., rows[0], :]
     for i, part in enumerate(rows[1:], start=1):
-        rest = b[..., part, :] - below[..., part, : i * LEAF] @ x
+        rest = b[..., part, :] - below[..., part, : i * size] @ x
         x = jnp.concatenate([x, inverse[i] @ rest], axis=-2)
     return x[..., :c, :]
 
 
-def _solve_forward(below: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    x = solve(below, b)
+def _solve_forward(below: Array, b: Array, size: int) -> tuple[Array, tuple[Array, Array]]:
+    x = solve(below, b, size)
     return x, (below, x)
 
 
-def _solve_backward(saved: tuple[Array, Array], g_x: Array) -> tuple[Array, Array]:
+def _solve_backward(size: int, saved: tuple[Array, Array], g_x: Array) -> tuple[Array, Array]:
     """The transposed system is upper triangular: the same one with rows and columns in reverse."""
     below, x = saved
-    g_b = jnp.flip(solve(jnp.flip(below.mT, (-2, -1)), jnp.flip(g_x, -2)), -2)
+    g_b = jnp.flip(solve(jnp.flip(below.mT, (-2, -1)), jnp.flip(g_x, -2), size), -2)
     return -jnp.tril(g_b @ x.mT, -1), g_b
 
 

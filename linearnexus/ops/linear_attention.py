@@ -28,7 +28,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from linearnexus.core.forms import op, xla_form
 from linearnexus.core.tokens import TokenLayout
+from linearnexus.core.tuning import CPU, LinearAttentionTuning
 from linearnexus.ops.chunks import (
     Chunk,
     decay_before,
@@ -48,9 +50,8 @@ from linearnexus.ops.chunks import (
     summed,
 )
 
-CHUNK = 32
 
-
+@op("linear_attention.step")
 def step(
     q: Float[Array, "B G K"],
     k: Float[Array, "B G K"],
@@ -83,9 +84,10 @@ def recurrent(
     bonus: Float[Array, "H K"] | None = None,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
     """T tokens, one after another: the specification."""
-    return over_time(partial(step, bonus=bonus), (q, k, v, log_decay), state, tokens)
+    return over_time(partial(xla_form(step), bonus=bonus), (q, k, v, log_decay), state, tokens)
 
 
+@op("linear_attention.chunked", tuned="linear_attention")
 def chunked(
     q: Float[Array, "B T G K"],
     k: Float[Array, "B T G K"],
@@ -94,15 +96,17 @@ def chunked(
     state: Float[Array, "B H K V"],
     tokens: TokenLayout,
     bonus: Float[Array, "H K"] | None = None,
-    size: int = CHUNK,
+    size: int | None = None,
     rank: int = 1,
+    *,
+    tuning: LinearAttentionTuning = CPU.linear_attention,
 ) -> tuple[Float[Array, "B T H V"], Float[Array, "B H K V"]]:
-    """The same by matrix products over chunks of `size` tokens. `rank`: so many neighbours are the rows of one token,
-    which all read what all of them write; the first alone may decay or start, there is no bonus and no decay for each
-    key (Mamba-3 with several inputs a head)."""
+    """The same by matrix products over chunks of `size` tokens (None: the measured one). `rank`: so many neighbours
+    are the rows of one token, which all read what all of them write; the first alone may decay or start, there is no
+    bonus and no decay for each key (Mamba-3 with several inputs a head)."""
     k, log_decay = mask_invalid(k, tokens), mask_invalid(log_decay, tokens)
     t, groups = q.shape[1:3]
-    size = max(min(size, t) // rank, 1) * rank
+    size = max(min(tuning.chunk if size is None else size, t) // rank, 1) * rank
     inputs = (q, k, grouped(v, groups), grouped(log_decay, groups))
     S = grouped(state, groups, 1)
     if bonus is None and (log_decay is None or log_decay.shape[-1] == 1):
@@ -117,9 +121,10 @@ def chunked(
         visible = chunk.pairs(q)
         reads, writes = q[:, :, None], k[:, :, None] * decay_out(g)
         if bonus is None:
-            weights, reads = pair_weights(q, k, g, visible), reads * decay_in(g)
+            weights, reads = pair_weights(q, k, g, visible, tuning.leaf), reads * decay_in(g)
         else:
-            weights = shift_right(pair_weights(shift_left(q), k, g, jnp.tril(jnp.ones_like(visible))))
+            pairs = pair_weights(shift_left(q), k, g, jnp.tril(jnp.ones_like(visible)), tuning.leaf)
+            weights = shift_right(pairs)
             weights, reads = jnp.where(visible, weights, 0), reads * decay_before(g)
         return chunk.carried(S, g) + chunk.write(writes).mT @ v, weights @ v + chunk.read(reads) @ S
 

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from linearnexus.core.forms import op
 from linearnexus.core.tokens import TokenLayout
+from linearnexus.core.tuning import CPU, ScanTuning
 
-CHUNK = 8  # tokens between the states that the backward pass keeps
 
-
+@op("selective_scan.step")
 def step(
     x: Float[Array, "B E"],
     dt: Float[Array, "B E"],
@@ -49,6 +50,7 @@ def recurrent(
     return jnp.swapaxes(y, 0, 1), state
 
 
+@op("selective_scan.chunked", tuned="selective_scan")
 def chunked(
     x: Float[Array, "B T E"],
     dt: Float[Array, "B T E"],
@@ -57,20 +59,22 @@ def chunked(
     C: Float[Array, "B T N"],
     state: Float[Array, "B N E"],
     tokens: TokenLayout,
+    *,
+    tuning: ScanTuning = CPU.selective_scan,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """The same result with a backward pass of its own: it keeps the states at chunk borders only, computes the others
     of a chunk again, and forms the parameters' gradients from whole chunks (half the time of differentiating the
     scan)."""
     t = x.shape[1]
     dt, reset = mask(dt, tokens)
-    inputs = jax.tree.map(_split, _time_major(x, dt, B, C, reset))
+    inputs = jax.tree.map(lambda a: _split(a, tuning.chunk), _time_major(x, dt, B, C, reset))
     y, state = _scan_chunks(A, state, inputs)
     return jnp.swapaxes(y.reshape(-1, *y.shape[2:])[:t], 0, 1), state
 
 
 @jax.custom_vjp
 def _scan_chunks(A, state, inputs):
-    """inputs [chunks, CHUNK, B, ...] -> y [chunks, CHUNK, B, E], the last state."""
+    """inputs [chunks, chunk, B, ...] -> y [chunks, chunk, B, E], the last state."""
     return _scan_chunks_forward(A, state, inputs)[0]
 
 
@@ -106,7 +110,7 @@ def _scan_chunks_backward(saved, gradients):
         dt, dtx, B, C, reset = part
         _, (before, after, decay) = lax.scan(again, border, part)
         g, G = lax.scan(back, g, (decay, C, gy), reverse=True)
-        g_log_decay = G * before * decay  # [CHUNK, B, N, E]
+        g_log_decay = G * before * decay  # [chunk, B, N, E]
         gA = gA + jnp.sum(g_log_decay * dt[:, :, None, :], axis=(0, 1))
         g_dt = jnp.sum(g_log_decay * A[None, None], axis=2)
         g_dtx = jnp.sum(G * B[..., None], axis=2)
@@ -126,10 +130,10 @@ def _decay(A, dt, reset):
     return decay if reset is None else decay * (1 - reset)[:, None, None]
 
 
-def _split(a):
-    """[T, ...] -> [chunks, CHUNK, ...]. The filling tokens have dt = 0 and reset nothing: they pass the state on."""
-    filled = jnp.pad(a, ((0, -a.shape[0] % CHUNK), *((0, 0),) * (a.ndim - 1)))
-    return filled.reshape(-1, CHUNK, *a.shape[1:])
+def _split(a, size):
+    """[T, ...] -> [chunks, size, ...]. The filling tokens have dt = 0 and reset nothing: they pass the state on."""
+    filled = jnp.pad(a, ((0, -a.shape[0] % size), *((0, 0),) * (a.ndim - 1)))
+    return filled.reshape(-1, size, *a.shape[1:])
 
 
 def _update(A, state, token):

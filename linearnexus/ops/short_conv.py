@@ -14,9 +14,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from linearnexus.core.forms import op
 from linearnexus.core.tokens import TokenLayout
 
 
+@op("short_conv.call")
 def short_conv(
     x: Float[Array, "B T E"], weight: Float[Array, "W E"], conv_state: Float[Array, "B W-1 E"], tokens: TokenLayout
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B W-1 E"]]:
@@ -53,6 +55,7 @@ def short_conv(
     return y, _without_older_document(new_state, length, tokens).astype(conv_state.dtype)
 
 
+@op("short_conv.step")
 def short_conv_step(
     x: Float[Array, "B E"], weight: Float[Array, "W E"], conv_state: Float[Array, "B W-1 E"], tokens: TokenLayout
 ) -> tuple[Float[Array, "B E"], Float[Array, "B W-1 E"]]:

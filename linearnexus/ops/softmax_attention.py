@@ -10,6 +10,7 @@ Look first at: `attend`, `causal_attention`, `extend_attention`.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,16 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from linearnexus.core.forms import op
 from linearnexus.core.layers import Dropout, at_least_float32, drop
 from linearnexus.core.tokens import TokenLayout
+from linearnexus.core.tuning import CPU, AttentionTuning
 from linearnexus.ops.kv_cache import NEVER, Cache
-
-BLOCKS = 8  # query blocks of a call: work above the diagonal is at most 1/16 of the square
-MIN_BLOCK = 64
-LONG = 2048  # tokens above which the backward pass computes the weights of a block again, and keeps none
-BLOCKS_AT_ONCE = 8  # blocks of a window: their scores stay in the processor's cache
-TILE = 512  # queries and keys of a tile after a state: scores and keys stay in the processor's cache (docs/log.md)
-FEW_HEADS = 8  # up to so many; with more, tiles of half the side
 
 
 def attend(
@@ -52,6 +48,7 @@ def attention_weights(
     return jax.nn.softmax(jnp.where(visible[:, None, None], scores, -1e30), axis=-1)
 
 
+@op("softmax_attention.causal", tuned="attention")
 def causal_attention(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T G K"],
@@ -59,45 +56,50 @@ def causal_attention(
     tokens: TokenLayout,
     window: int | None = None,
     dropout: Dropout | None = None,
+    *,
+    tuning: AttentionTuning = CPU.attention,
 ) -> Float[Array, "B T H V"]:
     """Attention inside one call, nothing before it. Queries go in blocks, each against the keys up to its own end, so
     there is no work above the diagonal; with a window, in blocks of its size, each against itself and the one
     before."""
     t = q.shape[1]
-    if window is not None and t > 2 * max(window, MIN_BLOCK):
-        return _banded(q, k, v, None, tokens, window, dropout)
+    if window is not None and t > 2 * max(window, tuning.min_block):
+        return _banded(q, k, v, None, tokens, window, dropout, tuning)
     low, high = _range(tokens, window, slice(None))
     sight = (low, high, _key_index(tokens, slice(None)))
     grouped = (q / math.sqrt(q.shape[-1])).reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1])
-    y = _by_blocks(grouped.transpose(0, 2, 3, 1, 4), _heads_first(k), _heads_first(v), sight, dropout)
+    y = _by_blocks(grouped.transpose(0, 2, 3, 1, 4), _heads_first(k), _heads_first(v), sight, dropout, tuning)
     return y.transpose(0, 3, 1, 2, 4).reshape(*q.shape[:-1], v.shape[-1])
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _by_blocks(
     q: Float[Array, "B G R T K"],
     k: Float[Array, "B G T K"],
     v: Float[Array, "B G T V"],
     sight: tuple[Array, Array, Array],
     dropout: Dropout | None,
+    tuning: AttentionTuning,
 ) -> Float[Array, "B G R T V"]:
-    """The blocks of queries one after another. The backward pass keeps the weights of up to LONG tokens and computes
+    """The blocks of queries one after another. The backward pass keeps the weights of up to `long` tokens and computes
     those of longer texts again; it never transposes a block of weights. (1 to 5% of a GPT's step, docs/log.md.)"""
-    return _by_blocks_forward(q, k, v, sight, dropout)[0]
+    return _by_blocks_forward(q, k, v, sight, dropout, tuning)[0]
 
 
-def _by_blocks_forward(q: Array, k: Array, v: Array, sight: Any, dropout: Dropout | None) -> tuple[Array, Any]:
+def _by_blocks_forward(
+    q: Array, k: Array, v: Array, sight: Any, dropout: Dropout | None, tuning: AttentionTuning
+) -> tuple[Array, Any]:
     outputs, kept = [], []
-    for number, (start, end) in enumerate(_blocks(q.shape[3])):
+    for number, (start, end) in enumerate(_blocks(q.shape[3], tuning)):
         weights, total = _block_weights(q, k, sight, start, end)
-        kept.append((weights, total) if q.shape[3] <= LONG else None)
+        kept.append((weights, total) if q.shape[3] <= tuning.long else None)
         dropped = drop(weights, _dropout_of(dropout, number), 0).astype(v.dtype)
         outputs.append(jnp.einsum("bgrts,bgsv->bgrtv", dropped, v[:, :, :end]) / total.astype(v.dtype))
     y = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
     return y, (q, k, v, sight, dropout, y, kept)
 
 
-def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, None, None]:
+def _by_blocks_backward(tuning: AttentionTuning, saved: Any, dy: Array) -> tuple[Array, Array, Array, None, None]:
     """The softmax's slope: ds = w (dw - sum of dw w), where that sum is dy . y (Dao et al. 2022, equation 4). Dropout
     is its own transpose."""
     q, k, v, sight, dropout, y, kept = saved
@@ -106,7 +108,7 @@ def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, Non
     inner = jnp.sum(at_least_float32(dy) * at_least_float32(y), axis=-1, keepdims=True)
     dq = []
     dk, dv = (jnp.zeros((*x.shape[:2], x.shape[3], x.shape[2]), x.dtype) for x in (k, v))  # [B, G, K, T]
-    for number, (start, end) in enumerate(_blocks(q.shape[3])):
+    for number, (start, end) in enumerate(_blocks(q.shape[3], tuning)):
         weights, total = _block_weights(q, k, sight, start, end) if kept[number] is None else kept[number]
         own = _dropout_of(dropout, number)
         dy_block = dy[:, :, :, start:end] / total.astype(dy.dtype)
@@ -122,9 +124,9 @@ def _by_blocks_backward(saved: Any, dy: Array) -> tuple[Array, Array, Array, Non
 _by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
 
 
-def _blocks(t: int) -> list[tuple[int, int]]:
+def _blocks(t: int, tuning: AttentionTuning) -> list[tuple[int, int]]:
     """Where each block of queries starts and ends."""
-    block = max(MIN_BLOCK, -(-t // BLOCKS))
+    block = max(tuning.min_block, -(-t // tuning.blocks))
     return [(start, min(start + block, t)) for start in range(0, t, block)]
 
 
@@ -145,6 +147,7 @@ def _dropout_of(dropout: Dropout | None, number: int) -> Dropout | None:
     return None if dropout is None else dropout.fold(number)
 
 
+@op("softmax_attention.extend", tuned="attention")
 def extend_attention(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T G K"],
@@ -152,17 +155,19 @@ def extend_attention(
     cache: Cache,
     tokens: TokenLayout,
     window: int | None,
+    *,
+    tuning: AttentionTuning = CPU.attention,
 ) -> tuple[Float[Array, "B T H V"], Cache]:
     """Attention of T new tokens over the cache and themselves. The ring holds S tokens, so no query sees further
     back."""
     t = q.shape[1]
-    if window is not None and t > 2 * max(window, MIN_BLOCK):
-        return _banded(q, k, v, cache, tokens, window), cache.write(k, v, tokens)
+    if window is not None and t > 2 * max(window, tuning.min_block):
+        return _banded(q, k, v, cache, tokens, window, None, tuning), cache.write(k, v, tokens)
     low, high = _range(tokens, cache.slots if window is None else min(window, cache.slots), slice(None))
     before = zip(cache.keys, cache.values, cache.cut(cache.index(tokens.index[:, 0])), strict=True)
     keys, values = _heads_first(k).astype(cache.keys[0].dtype), _heads_first(v).astype(cache.values[0].dtype)
     own = (keys, values, _key_index(tokens, slice(None)))
-    return _by_tiles(q, low, high, (*before, own)), cache.write(k, v, tokens)
+    return _by_tiles(q, low, high, (*before, own), tuning), cache.write(k, v, tokens)
 
 
 Keys = tuple[Array, Array, Array]  # keys [B, G, S, K], values [B, G, S, V], their indices [B, S]
@@ -194,14 +199,18 @@ def _add_keys(
 
 
 def _by_tiles(
-    q: Float[Array, "B T H K"], low: Int[Array, "B T"], high: Int[Array, "B T"], sources: tuple[Keys, ...]
+    q: Float[Array, "B T H K"],
+    low: Int[Array, "B T"],
+    high: Int[Array, "B T"],
+    sources: tuple[Keys, ...],
+    tuning: AttentionTuning,
 ) -> Float[Array, "B T H V"]:
     """Attention to the keys with low <= index <= high, one tile of queries and keys after another, with the sums of the
     softmax carried along (Dao et al. 2022, algorithm 1). A tile of which nothing is seen is left out: what comes later,
     empty slots, what has left the window, other documents. A query that sees nothing (an invalid token) gets a finite
     value without meaning."""
     b, t, heads, size = q.shape
-    side = TILE if heads <= FEW_HEADS else TILE // 2
+    side = tuning.tile if heads <= tuning.few_heads else tuning.tile // 2
     tile = _even(t, side)
     rows = max(n for n in range(1, b + 1) if b % n == 0 and n * tile <= max(side, tile))  # of the batch, at once
     grouped = (q / math.sqrt(size)).reshape(b, t, sources[0][0].shape[1], -1, size)
@@ -269,13 +278,14 @@ def _banded(
     cache: Cache | None,
     tokens: TokenLayout,
     window: int,
-    dropout: Dropout | None = None,
+    dropout: Dropout | None,
+    tuning: AttentionTuning,
 ) -> Float[Array, "B T H V"]:
     """Attention over a window, in time and memory proportional to T: a block of queries sees its own keys and those of
     the block before, of which the cache is the first. Valid tokens are first moved together, so that a window is a
     stretch of the array."""
     b, t = q.shape[:2]
-    block = max(window, MIN_BLOCK)
+    block = max(window, tuning.min_block)
     low, high = _range(tokens, window, slice(None))
     index = _key_index(tokens, slice(None))
     order = None
@@ -318,11 +328,12 @@ def _banded(
     queries = [flat(cut(a)) for a in (q, low, high)]
     number = jnp.arange(queries[0].shape[0], dtype=jnp.int32)
     parts = (number, queries[0], *before, *queries[1:], pairs(before_index, index, NEVER))
-    y = jax.lax.map(jax.checkpoint(one), parts, batch_size=BLOCKS_AT_ONCE)
+    y = jax.lax.map(jax.checkpoint(one), parts, batch_size=tuning.blocks_at_once)
     y = y.reshape(b, -1, *q.shape[2:3], v.shape[-1])[:, :t]
     return y if order is None else jnp.take_along_axis(y, jnp.argsort(order, axis=1)[:, :, None, None], axis=1)
 
 
+@op("softmax_attention.step")
 def step_attention(
     q: Float[Array, "B H K"],
     k: Float[Array, "B G K"],

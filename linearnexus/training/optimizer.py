@@ -12,6 +12,7 @@ import jax
 import optax
 
 from linearnexus.core.errors import UserError, unknown
+from linearnexus.core.forms import forward_mode
 from linearnexus.core.module import module, named_leaves, roles, static
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.optimizers.optimizer_config import OptimizerConfig
@@ -53,7 +54,8 @@ class Optimizer:
     def update(self, gradients: Any, state: Any, trained: Any, loss: Callable[[Any], jax.Array]) -> tuple[Any, Any]:
         """What to add to the weights at a learning rate of 1, and optax's next state. `loss`: of the weights that
         train; Sophia differentiates it again."""
-        updates, state = self._chain().update(gradients, state, trained, obj_fn=loss)
+        with forward_mode():
+            updates, state = self._chain().update(gradients, state, trained, obj_fn=loss)
         if not (self.rate_patterns or self.decay_patterns):
             return updates, state
         leaves, structure = jax.tree.flatten(updates)

@@ -22,6 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from linearnexus.core.forms import OPS, load_forms
+
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 # LLVM's optimisation makes no difference to what is computed, and takes three quarters of the compile time.
 OPTIONS = {"xla_backend_optimization_level": 0}
@@ -152,6 +154,12 @@ def with_floats(tree: Any, leaves: Iterable[Any]) -> Any:
     return jax.tree.map(lambda leaf: next(new) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating) else leaf, tree)
 
 
+def has_forms() -> bool:
+    """Is a form registered? A differentiated program has the XLA form's values, so these are then computed apart."""
+    load_forms()
+    return any(op.forms for op in OPS.values())
+
+
 def pulled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles (params, x, valid, starts, state, dy, dafter) -> y, state, (dparams, dx, dstate)."""
 
@@ -162,6 +170,8 @@ def pulled(function: Callable[..., Any]) -> Callable[..., Any]:
             return (y, floats(after)), after
 
         (y, _), pull, after = jax.vjp(outputs, (params, floats(x), floats(state)), has_aux=True)
+        if has_forms():
+            y, after = function(params, x, valid, starts, state)
         return y, after, pull((dy, dafter))[0]
 
     return jit(run)
