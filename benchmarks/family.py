@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 
 from linearnexus.data.batches import Batch  # noqa: E402
 from linearnexus.generation.config import SamplingConfig  # noqa: E402
-from linearnexus.generation.slots import decode, fresh, request  # noqa: E402
+from linearnexus.generation.slots import decode, fresh, new_row  # noqa: E402
 from linearnexus.models.language_model import LanguageModel  # noqa: E402
 from linearnexus.models.presets import override, preset, presets  # noqa: E402
 from linearnexus.teaching.measure import least_seconds  # noqa: E402
@@ -85,7 +85,7 @@ def generation(position: int) -> dict[str, float]:
         state = fresh(model, 1, 2 * POSITIONS[-1] if position == POSITIONS[-1] else 2 * STEPS + POSITIONS[0])
         here = np.full(1, position, np.int32)  # on the host: decoding gives its buffers up
         state = dataclasses.replace(state, position=jnp.asarray(here), index=jnp.asarray(here))
-        table = request(state, [0], SamplingConfig(temperature=0.8, top_k=50, top_p=0.95), 65, 2**30)
+        table = new_row(state, [0], SamplingConfig(temperature=0.8, top_k=50, top_p=0.95), 65, 2**30)
 
         def write() -> None:
             nonlocal table

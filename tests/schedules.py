@@ -82,7 +82,7 @@ def admitted(model: LanguageModel, table: SlotState, slot: int, text: Text) -> S
         allowed = np.ones(VOCAB, bool)
         allowed[list(text.forbidden)] = False
     state = slots.read(model, text.prompt[:-1], slots.fresh(model, 1, LENGTH))
-    row = slots.request(
+    row = slots.new_row(
         state,
         text.prompt,
         text.sampling,

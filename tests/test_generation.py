@@ -270,7 +270,7 @@ def test_the_state_is_donated():
     after = slots.prefill(writer.model, ids, valid, state)
     assert all(array.is_deleted() for array in jax.tree.leaves(state))
     table = slots.empty(writer.model, 2, 32, CHARS.vocab_size)
-    table = slots.admit(table, np.int32(1), slots.request(after, [3], GREEDY, CHARS.vocab_size, 5))
+    table = slots.admit(table, np.int32(1), slots.new_row(after, [3], GREEDY, CHARS.vocab_size, 5))
     assert not any(array.is_deleted() for array in jax.tree.leaves(after))  # another sample may begin with it
     later, out = slots.decode(writer.model, table, np.int32(3))
     assert all(array.is_deleted() for array in jax.tree.leaves(table))

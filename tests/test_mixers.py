@@ -529,6 +529,35 @@ def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents:
                 assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
+@pytest.mark.parametrize(("slots", "window"), [(600, None), (300, None), (300, 150)])
+def test_steps_over_blocks_of_a_cache(slots: int, window: int | None) -> None:
+    """A cache of several blocks, on a text that fills some of them, or goes around the ring, against the whole square.
+    Catches a block that is left out, read twice or taken for another, and a row that ended."""
+    rng = np.random.default_rng(0)
+    length, steps, groups = 310, 4, 2
+    with precision("float64"):
+        q, k, v = (jnp.asarray(rng.standard_normal((B, length + steps, heads, 4))) for heads in (4, groups, groups))
+        valid = jnp.ones((B, length), bool).at[1, :200].set(False)
+        cache, position, index, found = Cache.init(B, groups, slots, 4, jnp.float64), None, None, []
+        for part in (slice(0, 64), slice(64, length)):
+            tokens, position, index = count_tokens(valid[:, part].shape, valid[:, part], None, position, index)
+            cache = op.extend_attention(q[:, part], k[:, part], v[:, part], cache, tokens, window)[1]
+        assert len(cache.keys) == (4 if slots == 600 else 3)
+        everything = jnp.concatenate([valid, jnp.ones((B, steps), bool)], axis=1)
+        for t in range(length, length + steps):
+            live = jnp.ones((B, 1), bool).at[0, 0].set(t < length + 2)
+            tokens, position, index = count_tokens((B, 1), live, None, position, index)
+            one = jax.tree.map(lambda field: field[:, 0], tokens)
+            y, cache = jit(op.step_attention, static_argnums=5)(q[:, t], k[:, t], v[:, t], cache, one, window)
+            found.append(y)
+        tokens = count_tokens(everything.shape, everything, None, None, None)[0]
+        heads_first = (a.transpose(0, 2, 1, 3) for a in (k, v))
+        want = op.attend(q, *heads_first, op.visibility(tokens, min(window or slots, slots)))[:, length:]
+        got = jnp.stack(found, axis=1)
+        assert error(np.asarray(got[1:]), np.asarray(want[1:])) < 1e-12
+        assert error(np.asarray(got[0, :2]), np.asarray(want[0, :2])) < 1e-12
+
+
 def test_a_cache_without_slots_is_read_as_empty() -> None:
     x = jnp.ones((B, 3, 2, 4))
     tokens = count_tokens((B, 3), None, None, None, None)[0]
@@ -594,8 +623,8 @@ def test_a_ring_holds_the_last_tokens_in_their_slots(length: int) -> None:
         index = np.asarray(cache.index(count))[0]
     for slot in range(slots):
         held = [i for i in range(length) if i % slots == slot]
-        assert np.asarray(cache.k)[0, 0, slot, 0] == (k[held[-1]] if held else 0)
-        assert np.asarray(cache.v)[0, 0, slot, 0] == (-k[held[-1]] if held else 0)
+        assert np.asarray(cache.keys[0])[0, 0, slot, 0] == (k[held[-1]] if held else 0)
+        assert np.asarray(cache.values[0])[0, 0, slot, 0] == (-k[held[-1]] if held else 0)
         assert index[slot] == (held[-1] if held else np.iinfo(np.int32).max)
 
 

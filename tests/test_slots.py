@@ -107,9 +107,9 @@ def test_a_call_ends_when_no_row_lives() -> None:
     state = slots.read(model, CHARS.encode("the cat"), slots.fresh(model, 1, 64))
     copies = [jax.tree.map(jnp.copy, state) for _ in range(2)]
     greedy = SamplingConfig(temperature=0)
-    table, out = slots.decode(model, slots.request(copies[0], [5], greedy, 29, 9), np.int32(9))
+    table, out = slots.decode(model, slots.new_row(copies[0], [5], greedy, 29, 9), np.int32(9))
     third = int(slots.unpack(out, 9).tokens[2, 0])
-    again, out = slots.decode(model, slots.request(copies[1], [5], greedy, 29, 9, ends=[third]), np.int32(9))
+    again, out = slots.decode(model, slots.new_row(copies[1], [5], greedy, 29, 9, ends=[third]), np.int32(9))
     written = slots.unpack(out, 9).tokens[:, 0].tolist()
     assert written[written.index(third) + 1 :] == [-1] * (8 - written.index(third))
     assert int(again.left[0]) == 0 and int(again.index[0]) == written.index(third) + 1
@@ -127,7 +127,7 @@ def test_short_texts_do_not_pay_for_a_long_cache() -> None:
         return dataclasses.replace(cache, keys=(cache.keys[0], *(jnp.full_like(a, jnp.nan) for a in cache.keys[1:])))
 
     state = dataclasses.replace(state, layers=tuple(map(spoiled, state.layers)))
-    _, out = slots.decode(model, slots.request(state, [33], SamplingConfig(), 256, 40), np.int32(40))
+    _, out = slots.decode(model, slots.new_row(state, [33], SamplingConfig(), 256, 40), np.int32(40))
     assert len(state.layers[0].keys) == 5
     expected = short.generate([[*b"the cat", 33]], 40, SamplingConfig())[0]
     assert tuple(slots.unpack(out, 40).tokens[:, 0].tolist()) == expected.tokens

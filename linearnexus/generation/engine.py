@@ -7,7 +7,7 @@ Nothing runs in Python per token, and few programs are compiled: a table of each
 own. Attention looks back over the last `context_length` tokens, what the model was trained with; recurrent layers are
 not limited.
 
-Look first at: `Generator.generate`, `Generator.run`, `Job`.
+Look first at: `Generator.generate`, `Generator.run`, `Request`.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ PACE = 0.05  # seconds that a decode call should take, so that text appears smoo
 
 
 @dataclass
-class Job:
+class Request:
     """A text to be written after `ids`. state: holds the first `read` of them, and is used up."""
 
     text: Continuation
@@ -95,22 +95,22 @@ class Generator:
         _, pieces = self._begin([prompt], max_tokens, sampling, stop, 1, 0)
         return (piece for _, piece in pieces)
 
-    def run(self, jobs: Sequence[Job], length: int) -> Iterator[tuple[int, str]]:
-        """Writes all texts, in a table whose caches hold `length` tokens: (number of the job, piece of its text) as it
-        is made."""
-        width = min(len(jobs), WIDTH)
+    def run(self, requests: Sequence[Request], length: int) -> Iterator[tuple[int, str]]:
+        """Writes all texts, in a table whose caches hold `length` tokens: (number of the request, piece of its text) as
+        it is made."""
+        width = min(len(requests), WIDTH)
         table = None
-        waiting, free, at = deque(enumerate(jobs)), list(range(width))[::-1], dict[int, int]()
+        waiting, free, at = deque(enumerate(requests)), list(range(width))[::-1], dict[int, int]()
         last: tuple[Sequence[int], ModelState] | None = None  # samples of a prompt share what was read of it
         steps = 4
         while waiting or at:
             while waiting and free:
-                number, job = waiting.popleft()
-                if last is None or last[0] is not job.ids:
-                    last = job.ids, self._read(job, length)
+                number, request = waiting.popleft()
+                if last is None or last[0] is not request.ids:
+                    last = request.ids, self._read(request, length)
                 slot = free.pop()
                 at[slot] = number
-                row = self._row(job, last[1])
+                row = self._row(request, last[1])
                 if width == 1:
                     table = row
                 else:
@@ -118,14 +118,14 @@ class Generator:
                         slots.empty(self.model, width, length, self.tokenizer.vocab_size) if table is None else table
                     )
                     table = slots.admit(table, np.int32(slot), row)
-            most = max(jobs[number].text.left for number in at.values())
+            most = max(requests[number].text.left for number in at.values())
             began = time.perf_counter()
             table, out = slots.decode(self.model, table, np.int32(min(steps, most)))
             written = slots.unpack(out, min(steps, most))
             seconds = time.perf_counter() - began
             for slot, number in sorted(at.items(), key=lambda item: item[1]):
-                text = jobs[number].text
-                if piece := text.add(list(tokens(written, slot, jobs[number].best))):
+                text = requests[number].text
+                if piece := text.add(list(tokens(written, slot, requests[number].best))):
                     yield number, piece
                 if text.finish_reason is not None:
                     del at[slot]
@@ -211,29 +211,29 @@ class Generator:
         ids = [self.encode(prompt) for prompt in prompts]
         length = self.slots(max(map(len, ids)), max_tokens)
         texts = [prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt) for prompt in prompts]
-        jobs = [
-            Job(Continuation(text, self.tokenizer, stop, max_tokens), prompt, sampling, number, best)
+        requests = [
+            Request(Continuation(text, self.tokenizer, stop, max_tokens), prompt, sampling, number, best)
             for text, prompt in zip(texts, ids, strict=True)
             for number in range(samples)
         ]
-        return [job.text for job in jobs], self.run(jobs, length)
+        return [request.text for request in requests], self.run(requests, length)
 
-    def _read(self, job: Job, length: int) -> ModelState:
+    def _read(self, request: Request, length: int) -> ModelState:
         """The state after all ids of the prompt but the last, which the first step reads."""
-        state = slots.fresh(self.model, 1, length) if job.state is None else job.state
-        return slots.read(self.model, job.ids[job.read : -1], state, job.read)
+        state = slots.fresh(self.model, 1, length) if request.state is None else request.state
+        return slots.read(self.model, request.ids[request.read : -1], state, request.read)
 
-    def _row(self, job: Job, state: ModelState) -> SlotState:
+    def _row(self, request: Request, state: ModelState) -> SlotState:
         end = self.tokenizer.end_token
-        return slots.request(
+        return slots.new_row(
             state,
-            job.ids,
-            job.sampling,
+            request.ids,
+            request.sampling,
             self.tokenizer.vocab_size,
-            job.text.max_tokens,
+            request.text.max_tokens,
             () if end is None else (end,),
-            job.number,
-            job.best > 0,
+            request.number,
+            request.best > 0,
         )
 
 

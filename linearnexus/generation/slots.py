@@ -106,7 +106,7 @@ def read(model: LanguageModel, ids: Sequence[int], state: ModelState, first: int
     return state
 
 
-def request(
+def new_row(
     state: Any,
     prompt: Sequence[int],
     sampling: SamplingConfig,
@@ -133,7 +133,7 @@ def request(
 def empty(model: LanguageModel, width: int, slots: int, vocab_size: int) -> SlotState:
     """A table in which no row lives."""
     state = fresh(model, width, slots)
-    one = request(None, [0], SamplingConfig(), vocab_size, 0)
+    one = new_row(None, [0], SamplingConfig(), vocab_size, 0)
     settings = jax.tree.map(lambda a: np.zeros((width, *a.shape[1:]), a.dtype), one)
     return dataclasses.replace(settings, state=state)
 

@@ -26,7 +26,7 @@ from linearnexus.core.module import named_leaves
 from linearnexus.core.renames import forward
 from linearnexus.core.tensor_file import TensorFile, write_arrays
 from linearnexus.generation.config import DEFAULT, SamplingConfig
-from linearnexus.generation.engine import Generator, Job
+from linearnexus.generation.engine import Generator, Request
 from linearnexus.generation.snapshots import Snapshot, resume, state_shapes
 from linearnexus.generation.text import Continuation
 from linearnexus.posttraining.templates import Message, check_contents, encode, segments, stop_text, template_of
@@ -184,9 +184,9 @@ class Session:
         snapshot, state, read = resume(self.generator, known, ids, length)
         self.read = len(ids) - 1 - (len(known.ids) if known is not None and read >= len(known.ids) else 0)
         text = Continuation("", self.tokenizer, self.stop, room)
-        job = Job(text, ids, self.sampling, attempt, state=state, read=read)
+        request = Request(text, ids, self.sampling, attempt, state=state, read=read)
         try:
-            for _, piece in self.generator.run([job], length):
+            for _, piece in self.generator.run([request], length):
                 shown = piece if said else piece.lstrip()
                 said += shown
                 if shown:
