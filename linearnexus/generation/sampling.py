@@ -171,10 +171,10 @@ def _spin(weight: Float[Array, "B N"], u: Float[Array, "B 1"]) -> Int[Array, "B"
     """The first place of each row where the sum so far exceeds u times the whole. A place of weight 0 is never chosen,
     however the sums are rounded."""
     so_far = jnp.where(weight > 0, jnp.cumsum(weight, axis=-1), 0)
-    return _first(so_far > u * jnp.max(so_far, axis=-1, keepdims=True))
+    return first(so_far > u * jnp.max(so_far, axis=-1, keepdims=True))
 
 
-def _first(true: Bool[Array, "B N"]) -> Int[Array, "B"]:
+def first(true: Bool[Array, "B N"]) -> Int[Array, "B"]:
     """The first true place of each row; the last place where there is none (scores that are not numbers).
     `jnp.argmax` takes 4 to 18 times as long on a CPU for 50,000 tokens."""
     last = true.shape[1] - 1
