@@ -194,6 +194,33 @@ def test_a_matrix_of_several_parts_is_one_product_and_one_int8_matrix() -> None:
         np.testing.assert_allclose(got, want, atol=0.01 * float(jnp.abs(want).max()))
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "lion"])
+def test_a_matrix_of_several_parts_is_updated_as_one(optimizer: str) -> None:
+    """The same numbers in two dimensions get the same updates. Catches parts that Muon takes for a stack of
+    matrices."""
+
+    @module
+    class Stored:
+        parts: Array = matrix("embed", (None, "inner"))
+
+    @module
+    class Flat:
+        parts: Array = matrix("embed", "inner")
+
+    weight = jax.random.normal(jax.random.key(0), (6, 2, 5))
+    gradients = [jax.random.normal(jax.random.key(seed), weight.shape) for seed in (1, 2, 3)]
+    built = Optimizer.of(TrainConfig(model=preset("gpt-nano"), optimizer=optimizer))
+    found = []
+    for cls, shape in ((Stored, (6, 2, 5)), (Flat, (6, 10))):
+        model = cls(weight.reshape(shape))
+        state = built.init(model)
+        with jax.numpy_dtype_promotion("standard"):
+            for gradient in gradients:
+                updates, state = built.update(cls(gradient.reshape(shape)), state, model, lambda _: jnp.zeros(()))
+        found.append(np.asarray(updates.parts).reshape(-1))
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=1e-7)
+
+
 def test_a_name_that_nothing_has() -> None:
     """It raises where the class is defined, and names the nearest; so do a name that comes twice, and another number
     of names than dimensions."""
