@@ -29,6 +29,8 @@ from linearnexus.ops.short_conv import short_conv, short_conv_step
 
 @module
 class Mamba2:
+    # Parts of different widths in one matrix: cut apart, Muon would orthogonalise each by itself, which is another
+    # update. So its columns have no name, nor have the taps behind them.
     w_in: Array = matrix("embed", None)  # [D, 2E+2GN+H]: the gate z, the signal x, B, C and dt
     conv: Array = vector(None, None)  # [W, E+2GN] over x, B, C; conv[j] is the tap j tokens back
     conv_bias: Array = vector(None)  # [E+2GN]

@@ -55,6 +55,7 @@ class Mamba3State:
 
 @module
 class Mamba3:
+    # Its columns have no name: see Mamba-2's.
     w_in: Array = matrix("embed", None)  # [D, 2E+2RGN+3H+J]: the gate z, the signal x, B, C, dt, A, l and the turns w
     dt_bias: Array = vector("head")
     B_norm: RMSNorm = part(embed="state")
