@@ -78,7 +78,8 @@ How to read the table:
 - The *mixer* is written as `--pattern` takes it, with the settings of its nano preset. All numbers are those of one
   such mixer at hidden size {hidden_size}.
 - *State* is what generation remembers of one sequence: the shapes of `init_state`. T grows with the text; S is heads x
-  keys x values; conv_state is the last inputs of a short convolution. The *bytes* are the state's in float32, after
+  keys x values; conv_state is the last inputs of a short convolution, or of
+  three (of queries, keys and values). The *bytes* are the state's in float32, after
   1,024, 8,192 and 65,536 tokens. Attention's is a KV cache: compare the others with the first row.
 - *FLOPs* are those of the forward pass for a token, averaged over a text of 1,024: two for each weight of a matrix, and
   the config's `sequence_flops`, what the recurrence does between tokens. Training costs three times as many.
@@ -131,7 +132,8 @@ def state(config: MixerConfig, length: int) -> list[tuple[str, Any]]:
 
 
 def state_text(config: MixerConfig) -> str:
-    """`S 4 x 32 x 32`: each array's shape, without the batch. T: it grows with the text, maybe up to a number."""
+    """`S 4 x 32 x 32`: each array's shape, without the batch; + between those of one field. T: it grows with the text,
+    maybe up to a number."""
 
     def text(size: int, short: int, long: int) -> str:
         if short == long:
@@ -139,11 +141,11 @@ def state_text(config: MixerConfig) -> str:
         return "T" if size == LENGTHS[-1] else f"(T up to {size})"
 
     lengths = (LENGTHS[-1], 2, 3)
-    arrays = zip(*(state(config, length) for length in lengths), strict=True)
-    return ", ".join(
-        f"{name} {' x '.join(map(text, leaf.shape[1:], short.shape[1:], long.shape[1:]))}"
-        for (name, leaf), (_, short), (_, long) in arrays
-    )
+    named: dict[str, list[str]] = {}
+    for (name, leaf), (_, short), (_, long) in zip(*(state(config, length) for length in lengths), strict=True):
+        shape = " x ".join(map(text, leaf.shape[1:], short.shape[1:], long.shape[1:]))
+        named.setdefault(name.partition(".")[0], []).append(shape)
+    return ", ".join(f"{name} {' + '.join(shapes)}" for name, shapes in named.items())
 
 
 def state_bytes(config: MixerConfig, length: int) -> int:

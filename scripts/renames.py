@@ -19,6 +19,7 @@ INTERNAL = (
     ("`Progress` (three)", "`Display`, `DecodeState`, `PrepareProgress`", "training, generation, data"),
     ("`Place` (three)", "`TensorPlace`, `GGUFPlace`, `ReadPosition`", "core, interop, data"),
     ("`Settings` (three)", "`Settings`, `PublishedSettings`, `PrepareSettings`", "generation, interop, data"),
+    ("`last_two_dimensions`", "`rows_and_columns`", "training.optimizers.roles"),
     ("`Task`, `Block` (two)", "`TextChunk`, `PackedBlock`; `Task`, `Block` keep one meaning", "data"),
 )
 
@@ -39,6 +40,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
             yield f"`{old}`", f"`{new}`", f"`{owner}`"
     for old, new in renames.TENSORS.items():
         yield f"`{old}`", f"`{new}`", "tensors in checkpoints"
+    for old, parts in renames.SPLIT_TENSORS.items():
+        yield f"`{old}`", ", ".join(f"`{new}`" for new in parts), "tensors in checkpoints of mixers with the new ones"
+    for name in sorted(renames.RESHAPED_TENSORS):
+        yield f"`{name}` with its parts side by side", f"`{name}` with a dimension for them", "tensors in checkpoints"
     for old, new in renames.INFO.items():
         yield f"`{old}`", f"`{new}`", "`info` in a run's config.json"
     for old, new in renames.MODULES.items():

@@ -16,7 +16,7 @@ import pytest
 from linearnexus.core import forms
 from linearnexus.core.errors import UserError
 from linearnexus.core.forms import Capabilities, forward_mode, register, unregister, xla_form, xla_forms
-from linearnexus.core.layers import linear, unembed
+from linearnexus.core.layers import linear, linear_parts, unembed
 from linearnexus.core.tokens import TokenLayout, count_tokens
 from linearnexus.core.tuning import CPU, TABLES, ScanTuning
 from linearnexus.ops import delta_rule, linear_attention, selective_scan, short_conv, softmax_attention
@@ -36,6 +36,7 @@ def draw(*shape: int) -> jax.Array:
 STATE = draw(B, H, K, V)
 CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "layers.linear": (linear, (draw(B, K), draw(K, V), draw(V))),
+    "layers.linear_parts": (linear_parts, (draw(B, K), draw(K, 2, V))),
     "layers.unembed": (unembed, (draw(B, K), draw(V, K))),
     "delta_rule.step": (
         delta_rule.step,

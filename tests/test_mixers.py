@@ -12,7 +12,7 @@ import pytest
 
 from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout, linear
-from linearnexus.core.module import roles
+from linearnexus.core.module import matrix_dims, roles
 from linearnexus.core.tokens import TokenLayout, count_tokens
 from linearnexus.core.tuning import CPU
 from linearnexus.mixers import mamba3
@@ -126,7 +126,7 @@ def test_the_memory_shown_is_the_memory_used(name: str, documents: bool) -> None
             write = (look["dt"] * look["signal"])[:, t, None, :] * look["B"][:, t, :, None]
             h = look["decay"][:, t] * h + write
             read.append(np.einsum("bne,bn->be", h, look["C"][:, t]) + module.D * look["signal"][:, t])
-        gate = np.split(x @ module.w_in, 2, axis=-1)[1]
+        gate = x @ module.w_in[:, 1]
         want = (np.stack(read, 1) * gate / (1 + np.exp(-gate))) @ module.w_out
     assert error(y[valid], want[valid]) < 1e-12
 
@@ -205,9 +205,11 @@ def test_a_mixer_keeps_its_contract(name: str) -> None:
         assert isinstance(shapes, SequenceMixer)
         named = jax.tree.leaves(roles(shapes))
         assert len(named) == len(jax.tree.leaves(shapes))
-        for role, leaf in zip(named, jax.tree.leaves(shapes), strict=True):
+        seen = jax.tree.leaves(matrix_dims(shapes))
+        for role, leaf, dims in zip(named, jax.tree.leaves(shapes), seen, strict=True):
             assert role in ("matrix", "embedding", "vector")
-            assert role == "vector" or leaf.ndim == 2, name
+            assert role != "matrix" or dims.matrix(leaf).ndim == 2, name
+            assert role != "embedding" or leaf.ndim == 2, name
             assert leaf.dtype == np.float32
         tokens = count_tokens((B, T), None, None, None, None)[0]
         one = jax.tree.map(lambda field: field[:, 0], tokens)
@@ -405,11 +407,12 @@ def test_kimi_delta_attention_and_mlstm_begin_as_their_official_codes() -> None:
     A, dt = np.exp(np.asarray(kimi.A_log, np.float64)), np.logaddexp(0, np.asarray(kimi.dt_bias, np.float64))
     assert 1 <= A.min() < 2.5 and 14 < A.max() <= 16
     assert 0.001 * (1 - 1e-4) <= dt.min() < 0.003 and 0.03 < dt.max() <= 0.1 * (1 + 1e-4)
-    assert 0.49 < float(np.abs(kimi.conv).max()) <= 0.5
+    for taps in (kimi.conv_q, kimi.conv_k, kimi.conv_v):
+        assert 0.49 < float(np.abs(taps).max()) <= 0.5
     assert abs(float(kimi.wq.std()) / 0.02 - 1) < 0.06
     mlstm = MLSTMConfig(n_head=4).init(128, jax.random.key(0))
     assert not np.asarray(mlstm.w_gates).any()
-    np.testing.assert_allclose(mlstm.gate_bias, [-10, -10, -10, -10, 3, 4, 5, 6])
+    np.testing.assert_allclose(mlstm.gate_bias, [[-10, -10, -10, -10], [3, 4, 5, 6]])
     for weight in (mlstm.wq, mlstm.wk, mlstm.wv, mlstm.wg, mlstm.wo):
         assert abs(float(weight.std()) / (2 / 640) ** 0.5 - 1) < 0.06
 

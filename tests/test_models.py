@@ -13,7 +13,7 @@ import pytest
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError
 from linearnexus.core.layers import Dropout
-from linearnexus.core.module import roles, scale_residual
+from linearnexus.core.module import matrix_dims, roles, scale_residual
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models import language_model
 from linearnexus.models.block import Block
@@ -128,17 +128,19 @@ def test_an_untrained_model_knows_nothing(
 
 @pytest.mark.parametrize("name", presets())
 def test_every_parameter_has_one_role(name: str) -> None:
-    """Weight decay and Muon go by role: tables have two dimensions, matrices two (a stack of experts three), everything
-    with one is a vector."""
+    """Weight decay and Muon go by role: tables have two dimensions, matrices are seen as two (a stack of experts
+    three), everything with one is a vector."""
     model = shapes(preset(name))
     named = jax.tree.leaves_with_path(roles(model))
     arrays = jax.tree.leaves_with_path(model)
     assert [path for path, _ in named] == [path for path, _ in arrays]
-    for (path, role), (_, leaf) in zip(named, arrays, strict=True):
+    dims = jax.tree.leaves(matrix_dims(model))
+    for (path, role), (_, leaf), seen_as in zip(named, arrays, dims, strict=True):
         where = jax.tree_util.keystr(path)
         assert role in ("matrix", "embedding", "vector"), where
         dimensions = 3 if ".channel_mixer" in where and "moe" in name and leaf.ndim == 3 else 2
-        assert role == "vector" or leaf.ndim == dimensions, where
+        seen = seen_as.matrix(leaf) if role == "matrix" else leaf
+        assert role == "vector" or seen.ndim == dimensions, where
         assert role == "vector" or leaf.ndim != 1, where
         assert (role == "embedding") == where.startswith((".embedding", ".positions", ".head")) or (
             where.endswith(".router")

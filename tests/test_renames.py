@@ -19,8 +19,19 @@ from linearnexus.core.config import config_class, from_json, make, to_json
 from linearnexus.core.errors import UserError
 from linearnexus.core.module import vector
 from linearnexus.core.renames import RenamedWarning
-from linearnexus.mixers.configs import AttentionConfig, MoEConfig
+from linearnexus.mixers.configs import (
+    AttentionConfig,
+    DeltaNetConfig,
+    GatedConvConfig,
+    GatedDeltaNetConfig,
+    KimiDeltaAttentionConfig,
+    MambaConfig,
+    MLSTMConfig,
+    MoEConfig,
+)
 from linearnexus.mixers.contract import MatrixState
+from linearnexus.models.config import BlockConfig, ModelConfig
+from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.pattern import with_pattern
 from linearnexus.models.presets import override, preset
 from linearnexus.training import checkpoint
@@ -145,6 +156,51 @@ def test_tensors_of_an_older_checkpoint(tmp_path: Path) -> None:
         jax.tree.map(np.testing.assert_array_equal, read, tree)
         save_file({**tensors, "mixer.w_other": np.ones(1, np.float32)}, path)
         with pytest.raises(UserError, match=r"w_other: the config has no such tensor"):
+            checkpoint.open_tensors(path, tree)
+
+
+def test_tensors_that_had_another_form(tmp_path: Path) -> None:
+    """A matrix that had fewer dimensions, and taps that were one array, open to the bit: in a model, an optimizer's
+    state and under any name above them. Mamba's own `conv` stays; another shape is still refused, and so is a part that
+    is missing."""
+    size = {"hidden_size": 16, "vocab_size": 5}
+    pattern = tuple(
+        BlockConfig(mixer)
+        for mixer in (
+            MambaConfig(),
+            GatedConvConfig(),
+            MLSTMConfig(n_head=2),
+            DeltaNetConfig(n_head=2),
+            GatedDeltaNetConfig(n_head=2),
+            KimiDeltaAttentionConfig(n_head=2),
+        )
+    )
+    model = LanguageModel.init(ModelConfig(pattern, len(pattern), **size), jax.random.key(0))
+    number = iter(range(10**6))
+    model = jax.tree.map(lambda leaf: leaf + next(number), model)  # no two arrays are alike
+    for tree in (model, {"mu": model, "count": np.arange(2.0)}):
+        path = tmp_path / "file.safetensors"
+        checkpoint.write_tensors(path, tree)
+        now = load_file(path)
+        old = {}
+        for name, array in now.items():
+            above, _, last = name.rpartition(".")
+            if last == "conv_q":
+                old[f"{above}.conv"] = np.concatenate([now[f"{above}.conv_{part}"] for part in "qkv"], axis=1)
+            elif last == "gate_bias":
+                old[name] = array.reshape(-1)
+            elif last not in ("conv_k", "conv_v"):
+                old[name] = array.reshape(len(array), -1) if last in ("w_in", "w_gates") else array
+        assert len(old) == len(now) - 6 and max(array.ndim for array in old.values()) == 2
+        save_file(old, path)
+        jax.tree.map(np.testing.assert_array_equal, checkpoint.load_tree(path, tree), tree)
+        first = next(name for name in old if name.endswith("w_in"))
+        save_file({**old, first: old[first][:, 1:].copy()}, path)
+        with pytest.raises(UserError, match=r"w_in is float32\[16, 63\], and the config asks for float32\[16, 2, 32\]"):
+            checkpoint.open_tensors(path, tree)
+        first = next(name for name in old if name.endswith("3.mixer.conv"))
+        save_file({**old, first: old[first][:, 1:].copy()}, path)
+        with pytest.raises(UserError, match=r"3\.mixer\.conv_q: the config asks for it"):
             checkpoint.open_tensors(path, tree)
 
 

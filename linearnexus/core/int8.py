@@ -17,15 +17,16 @@ from linearnexus.core.module import module
 
 @module
 class Int8:
-    """A matrix [..., D, E] with the scales [..., 1, E] of its columns, or a table [W, D] with those [W, 1] of its rows.
+    """A matrix [..., D, E] with the scales [..., 1, E] of its columns (E may be several dimensions), or a table [W, D]
+    with those [W, 1] of its rows.
     It has what layers ask of an array: shape, dtype (of the scales), `T`, items, `astype`."""
 
     values: Array
     scale: Array
 
     @classmethod
-    def of(cls, array: Float[Array, "..."], axis: int) -> "Int8":
-        """`axis`: the one that the products sum over."""
+    def of(cls, array: Float[Array, "..."], axis: int | tuple[int, ...]) -> "Int8":
+        """`axis`: what the products sum over."""
         largest = jnp.max(jnp.abs(array), axis, keepdims=True)
         scale = jnp.where(largest > 0, largest, 1) / 127
         return cls(jnp.round(array / scale).astype(jnp.int8), scale)

@@ -46,6 +46,10 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 CLASS_ATTRIBUTES: dict[str, dict[str, str]] = {"MixerConfig": {"shares": "shares_values"}}
 # Parts of a tensor's name in checkpoints: blocks.0.mixer.w_select is now blocks.0.mixer.x_proj.
 TENSORS: dict[str, str] = {"w_select": "x_proj"}
+# Tensors, by the last part of their names, that had fewer dimensions: the same numbers in the same order.
+RESHAPED_TENSORS: frozenset[str] = frozenset({"w_in", "w_gates", "gate_bias"})
+# Tensors, by the last part of their names, that are now several: parts of the last dimension, side by side.
+SPLIT_TENSORS: dict[str, tuple[str, ...]] = {"conv": ("conv_q", "conv_k", "conv_v")}
 # Modules: old path -> new path.
 MODULES: dict[str, str] = {
     "linearnexus.core.initial": "linearnexus.core.initializers",

@@ -42,8 +42,10 @@ class TensorPlace:
     """Where a tensor lies in its file."""
 
     dtype: str  # as safetensors names it
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # as it is read
     start: int  # bytes behind the header
+    stored: tuple[int, ...] | None = None  # the shape in the file, where that is another one
+    columns: tuple[int, int] | None = None  # the first and the last but one of `stored` that are read; None: all
 
 
 class TensorFile:
@@ -74,11 +76,13 @@ class TensorFile:
             raise UserError(
                 f"{self.path}: tensor {shown(name)} is {place.dtype}, which cannot be read; give F32, F16 or BF16."
             )
-        count = math.prod(place.shape)
+        stored = place.shape if place.stored is None else place.stored
+        count = math.prod(stored)
         flat = np.fromfile(self.path, dtype, count, offset=self._data + place.start)
         if flat.size != count:
             raise UserError(f"{self.path} has become shorter while it was read; take it again from where it came from.")
-        return flat.reshape(place.shape)
+        array = flat.reshape(stored)
+        return (array if place.columns is None else array[..., slice(*place.columns)]).reshape(place.shape)
 
 
 def parse(header: bytes, size: int) -> dict[str, TensorPlace]:

@@ -209,8 +209,8 @@ def unpack(out: Array, steps: int) -> Written:
 def _best(logits: Float[Array, "B W"], total: Float[Array, "B"]) -> Int[Array, "B best"]:
     """The most probable tokens and the bits of their log-probabilities; a smaller vocabulary is filled up with -1.
 
-    One after another: `lax.top_k` would be a call out of the loop, and with one in it XLA's CPU backend runs the loop of
-    a small model operation by operation, at half the speed (docs/log.md).
+    One after another: `lax.top_k` would be a call out of the loop, and with one in it XLA's CPU backend runs the loop
+    of a small model operation by operation, at half the speed (docs/log.md).
     """
 
     def one(place: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

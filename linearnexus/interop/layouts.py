@@ -48,6 +48,29 @@ def parts(count: int, axis: int) -> Layout:
     return Layout(split, lambda arrays: [_joined(arrays, axis)])
 
 
+def in_turn(first: Layout, then: Layout) -> Layout:
+    """Two layouts, theirs to ours from the first to the second."""
+    return Layout(
+        lambda arrays: then.to_ours(first.to_ours(arrays)), lambda arrays: first.to_theirs(then.to_theirs(arrays))
+    )
+
+
+def side_by_side(*sizes: int) -> Layout:
+    """The columns of one tensor of theirs are those of several of ours, of these sizes."""
+    ends = list(accumulate(sizes))
+
+    def split(arrays: Arrays) -> Arrays:
+        (array,) = arrays
+        return [_slice(array, array.ndim - 1, end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+    return Layout(split, lambda arrays: [_joined(arrays, arrays[0].ndim - 1)])
+
+
+def columns_in(count: int) -> Layout:
+    """A matrix [in, count*out] of theirs is [in, count, out] of ours."""
+    return each(lambda array: array.reshape(array.shape[0], count, -1), lambda array: array.reshape(array.shape[0], -1))
+
+
 def by_group(groups: int, sizes: Sequence[int]) -> Layout:
     """One matrix [out, in] of theirs whose rows are, for each of `groups` heads, `sizes` rows of each matrix of ours
     [in, out]."""

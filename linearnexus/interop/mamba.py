@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from linearnexus.interop.layouts import SWAPPED, TAPS, Entry, linear, under
+from linearnexus.interop.layouts import SWAPPED, TAPS, Entry, columns_in, in_turn, linear, under
 from linearnexus.interop.settings import Family, PublishedSettings, tables
 from linearnexus.mixers.configs import MambaConfig
 from linearnexus.models.config import BlockConfig, ModelConfig, RMSNormConfig
@@ -61,7 +61,8 @@ def write(config: ModelConfig) -> dict[str, Any] | None:
 
 
 MIXER = [
-    *linear(w_in="in_proj", x_proj="x_proj", w_dt="dt_proj", w_out="out_proj"),
+    Entry("w_in", "in_proj.weight", in_turn(SWAPPED, columns_in(2))),
+    *linear(x_proj="x_proj", w_dt="dt_proj", w_out="out_proj"),
     Entry("conv", "conv1d.weight", TAPS),
     Entry("conv_bias", "conv1d.bias"),
     Entry("dt_bias", "dt_proj.bias"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from linearnexus.interop.jamba import experts_table
-from linearnexus.interop.layouts import ONE_MORE, SAME, TAPS, Entry, by_group, linear, under
+from linearnexus.interop.layouts import ONE_MORE, SAME, TAPS, Entry, by_group, in_turn, linear, side_by_side, under
 from linearnexus.interop.llama import MLP, heads, rope, rope_written, swiglu
 from linearnexus.interop.settings import MOST, Family, PublishedSettings, patterned, tables
 from linearnexus.mixers.configs import AttentionConfig, GatedDeltaNetConfig, MixerConfig, MLPConfig, MoEConfig
@@ -143,11 +143,11 @@ def _attention(mixer: AttentionConfig, size: int) -> list[Entry]:
 def _linear_attention(mixer: GatedDeltaNetConfig, size: int) -> list[Entry]:
     """The projections lie side by side within each key head, together with those of its value heads."""
     key, value = mixer.sizes(size)
-    shared = mixer.n_head // mixer.key_heads  # value heads of a key head
+    keys, shared = mixer.key_heads * key, mixer.n_head // mixer.key_heads  # value heads of a key head
     return [
         Entry("wq wk wv wg", "in_proj_qkvz.weight", by_group(mixer.key_heads, (key, key, *[shared * value] * 2))),
         Entry("wb wa", "in_proj_ba.weight", by_group(mixer.key_heads, (shared, shared))),
-        Entry("conv", "conv1d.weight", TAPS),
+        Entry("conv_q conv_k conv_v", "conv1d.weight", in_turn(TAPS, side_by_side(keys, keys, mixer.n_head * value))),
         Entry("A_log", "A_log"),
         Entry("dt_bias", "dt_bias"),
         Entry("norm.scale", "norm.weight"),

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import normal
 from linearnexus.core.layers import RMSNorm, linear, rotary
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import AttentionConfig
 from linearnexus.mixers.contract import Context, MixerOutput
@@ -28,17 +28,17 @@ from linearnexus.ops.kv_cache import Cache
 
 @module
 class Attention:
-    wq: Array = matrix()  # [D, H*K]
-    wk: Array = matrix()  # [D, G*K]
-    wv: Array = matrix()  # [D, G*K]
-    wg: Array | None = matrix()  # [D, H*K], the output gate
-    wo: Array = matrix(residual=True)  # [H*K, D]
-    bq: Array | None = vector()
-    bk: Array | None = vector()
-    bv: Array | None = vector()
-    bo: Array | None = vector()
-    q_norm: RMSNorm | None
-    k_norm: RMSNorm | None
+    wq: Array = matrix("embed", "heads")
+    wk: Array = matrix("embed", "kv_heads")
+    wv: Array = matrix("embed", "kv_heads")
+    wg: Array | None = matrix("embed", "heads")  # the output gate
+    wo: Array = matrix("heads", "embed", residual=True)
+    bq: Array | None = vector("heads")
+    bk: Array | None = vector("kv_heads")
+    bv: Array | None = vector("kv_heads")
+    bo: Array | None = vector("embed")
+    q_norm: RMSNorm | None = part(embed="key")
+    k_norm: RMSNorm | None = part(embed="key")
     config: AttentionConfig = static()
 
     @classmethod

@@ -46,10 +46,11 @@ class MixerOutput:
 @module
 class MatrixState:
     """What a mixer with a matrix memory remembers: S [B,H,K,V] in float32 or wider; conv_state [B,W-1,E], the last
-    inputs of its short convolution; m [B,H]: S is the memory divided by exp(m). None: it has none."""
+    inputs of its short convolution, or one for each of several; m [B,H]: S is the memory divided by exp(m). None: it
+    has none."""
 
     S: Array
-    conv_state: Array | None = None
+    conv_state: Array | tuple[Array, ...] | None = None
     m: Array | None = None
 
 

@@ -6,7 +6,7 @@
 Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", section 4.2, in the form of Yang et al.
 2024, "Parallelizing Linear Transformers with the Delta Rule", section 3.4. With `negative_eigenvalues` b_t is twice
 that, and the transition's eigenvalue 1 - b_t reaches -1: parity and counting become learnable (Grazzi et al. 2024,
-"Unlocking State-Tracking in Linear RNNs", section 4). One convolution over [q, k, v] stands for the official three.
+"Unlocking State-Tracking in Linear RNNs", section 4).
 
 Look first at: `_run`, `_project`.
 """
@@ -22,22 +22,24 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import DeltaNetConfig
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
-from linearnexus.ops.short_conv import short_conv, short_conv_step
+from linearnexus.ops.short_conv import short_conv, short_conv_step, short_convs
 
 
 @module
 class DeltaNet:
-    wq: Array = matrix()  # [D, D]
-    wk: Array = matrix()  # [D, D]
-    wv: Array = matrix()  # [D, D]
-    wb: Array = matrix()  # [D, H], how strongly a token writes
-    conv: Array = vector()  # [W, 3D] over q, k, v; conv[j] is the tap j tokens back
-    norm: RMSNorm  # [V]
-    wo: Array = matrix(residual=True)  # [D, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wb: Array = matrix("embed", "head")  # how strongly a token writes
+    conv_q: Array = vector(None, "key_heads")  # [W, D], conv_q[j] is the tap j tokens back
+    conv_k: Array = vector(None, "key_heads")
+    conv_v: Array = vector(None, "heads")
+    norm: RMSNorm = part(embed="value")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: DeltaNetConfig = static()
 
     @classmethod
@@ -47,23 +49,27 @@ class DeltaNet:
         config.check(hidden_size)
         kq, kk, kv, kb, kc, ko = jax.random.split(key, 6)
         square = (hidden_size, hidden_size)
+        taps = uniform(kc, config.conv_size, 3 * hidden_size, fan_in=config.conv_size)
+        conv_q, conv_k, conv_v = jnp.split(taps, 3, axis=1)
         return cls(
             wq=normal(kq, *square),
             wk=normal(kk, *square),
             wv=normal(kv, *square),
             wb=normal(kb, hidden_size, config.n_head),
-            conv=uniform(kc, config.conv_size, 3 * hidden_size, fan_in=config.conv_size),
+            conv_q=conv_q,
+            conv_k=conv_k,
+            conv_v=conv_v,
             norm=RMSNorm.init(hidden_size // config.n_head),
             wo=normal(ko, *square),
             config=config,
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
-        taps, mixed = self.conv.shape
         n_head = self.config.n_head
         size = self.wk.shape[1] // n_head
         S = jnp.zeros((batch, n_head, size, size), wide_dtype(dtype))
-        return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        return MatrixState(S, tuple(jnp.zeros((batch, len(w) - 1, w.shape[1]), dtype) for w in taps))
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
@@ -90,13 +96,12 @@ class DeltaNet:
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
-    ) -> tuple[tuple[Array, Array, Array, Array], Array]:
-        """q, k, v and beta in float32 or wider, and the convolution's state."""
-        mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
-        q, k, v = (
-            split_heads(part, self.config.n_head) for part in jnp.split(at_least_float32(jax.nn.silu(mixed)), 3, -1)
-        )
+    ) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, ...]]:
+        """q, k, v and beta in float32 or wider, and the convolutions' states."""
+        parts = (linear(x, w) for w in (self.wq, self.wk, self.wv))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        mixed, conv_state = short_convs(parts, taps, before.conv_state, context.tokens, conv)
+        q, k, v = (split_heads(at_least_float32(jax.nn.silu(part)), self.config.n_head) for part in mixed)
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
         if self.config.negative_eigenvalues:
             beta = 2 * beta

@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.initializers import normal, uniform
-from linearnexus.core.layers import linear
+from linearnexus.core.layers import linear, linear_parts
 from linearnexus.core.module import matrix, module, static, vector
 from linearnexus.mixers.configs import GatedConvConfig
 from linearnexus.mixers.contract import Context, MixerOutput
@@ -34,9 +34,9 @@ class GatedConvState:
 
 @module
 class GatedConv:
-    w_in: Array = matrix()  # [D, 3D]: b, c and x
-    conv: Array = vector()  # [W, D], conv[j] is the tap j tokens back
-    w_out: Array = matrix(residual=True)  # [D, D]
+    w_in: Array = matrix("embed", (None, "inner"))  # [D, 3, D]: b, c and x
+    conv: Array = vector(None, "inner")  # [W, D], conv[j] is the tap j tokens back
+    w_out: Array = matrix("inner", "embed", residual=True)
     config: GatedConvConfig = static()
 
     @classmethod
@@ -45,7 +45,7 @@ class GatedConv:
         config.check(hidden_size)
         k_in, k_conv, k_out = jax.random.split(key, 3)
         return cls(
-            w_in=normal(k_in, hidden_size, 3 * hidden_size),
+            w_in=normal(k_in, hidden_size, 3, hidden_size),
             conv=uniform(k_conv, config.conv_size, hidden_size, fan_in=config.conv_size),
             w_out=normal(k_out, hidden_size, hidden_size),
             config=config,
@@ -64,7 +64,7 @@ class GatedConv:
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """b, c [B,T,D]: the gates before and after the convolution; x [B,T,D]: what they let through; read [B,T,D]:
         what the convolution gives."""
-        b, c, signal = jnp.split(linear(x, self.w_in), 3, axis=-1)
+        b, c, signal = linear_parts(x, self.w_in)
         conv_state = self.init_state(x.shape[0], 0, x.dtype).conv_state
         return {"b": b, "c": c, "x": signal, "read": short_conv(b * signal, self.conv, conv_state, context.tokens)[0]}
 
@@ -72,6 +72,6 @@ class GatedConv:
         self, x: Float[Array, "... D"], context: Context, state: GatedConvState | None, conv: Callable
     ) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        b, c, signal = jnp.split(linear(x, self.w_in), 3, axis=-1)
+        b, c, signal = linear_parts(x, self.w_in)
         y, conv_state = conv(b * signal, self.conv, before.conv_state, context.tokens)
         return MixerOutput(linear(c * y, self.w_out), None if state is None else GatedConvState(conv_state))

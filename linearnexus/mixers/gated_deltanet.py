@@ -4,8 +4,8 @@
     b_t = sigmoid(W_b x_t)    a_t = exp(-exp(A_log) softplus(W_a x_t + dt_bias))
     q, k, v = silu(conv(W x)), q and k of length 1        out = W_o (silu(W_g x) * norm(y))
 
-Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.4; layers of Qwen3-Next and Qwen3.5. One convolution
-over [q, k, v] (as Qwen3-Next) stands for the official three. `n_key_head` below `n_head` shares keys among value heads.
+Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.4; layers of Qwen3-Next and Qwen3.5. `n_key_head`
+below `n_head` shares keys among value heads.
 
 Look first at: `_run`, `_project`.
 """
@@ -21,26 +21,28 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import init_dt_bias, normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import GatedDeltaNetConfig
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
-from linearnexus.ops.short_conv import short_conv, short_conv_step
+from linearnexus.ops.short_conv import short_conv, short_conv_step, short_convs
 
 
 @module
 class GatedDeltaNet:
-    wq: Array = matrix()  # [D, G*K]
-    wk: Array = matrix()  # [D, G*K]
-    wv: Array = matrix()  # [D, H*V]
-    wg: Array = matrix()  # [D, H*V], the output gate
-    wa: Array = matrix()  # [D, H], the decay
-    wb: Array = matrix()  # [D, H], how strongly a token writes
-    conv: Array = vector()  # [W, 2*G*K+H*V] over q, k, v; conv[j] is the tap j tokens back
-    A_log: Array = vector()  # [H]
-    dt_bias: Array = vector()  # [H]
-    norm: RMSNorm  # [V]
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq: Array = matrix("embed", "key_heads")  # [D, G*K]
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wg: Array = matrix("embed", "heads")  # the output gate
+    wa: Array = matrix("embed", "head")  # the decay
+    wb: Array = matrix("embed", "head")  # how strongly a token writes
+    conv_q: Array = vector(None, "key_heads")  # [W, G*K], conv_q[j] is the tap j tokens back
+    conv_k: Array = vector(None, "key_heads")
+    conv_v: Array = vector(None, "heads")
+    A_log: Array = vector("head")
+    dt_bias: Array = vector("head")
+    norm: RMSNorm = part(embed="value")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: GatedDeltaNetConfig = static()
 
     @classmethod
@@ -52,6 +54,8 @@ class GatedDeltaNet:
         kq, kk, kv, kg, ka, kb, kc, kA, kdt, ko = jax.random.split(key, 10)
         key_size, value_size = config.sizes(hidden_size)
         keys, values = config.key_heads * key_size, config.n_head * value_size
+        taps = uniform(kc, config.conv_size, 2 * keys + values, fan_in=config.conv_size)
+        conv_q, conv_k, conv_v = jnp.split(taps, [keys, 2 * keys], axis=1)
         return cls(
             wq=normal(kq, hidden_size, keys),
             wk=normal(kk, hidden_size, keys),
@@ -59,7 +63,9 @@ class GatedDeltaNet:
             wg=normal(kg, hidden_size, values),
             wa=normal(ka, hidden_size, config.n_head),
             wb=normal(kb, hidden_size, config.n_head),
-            conv=uniform(kc, config.conv_size, 2 * keys + values, fan_in=config.conv_size),
+            conv_q=conv_q,
+            conv_k=conv_k,
+            conv_v=conv_v,
             A_log=jnp.log(jax.random.uniform(kA, (config.n_head,), minval=1e-3, maxval=16)),
             dt_bias=init_dt_bias(kdt, config.n_head),
             norm=RMSNorm.init(value_size, config.norm_eps),
@@ -68,11 +74,11 @@ class GatedDeltaNet:
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
-        taps, mixed = self.conv.shape
         n_head = self.config.n_head
         sizes = (self.wk.shape[1] // self.config.key_heads, self.wv.shape[1] // n_head)
         S = jnp.zeros((batch, n_head, *sizes), wide_dtype(dtype))
-        return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        return MatrixState(S, tuple(jnp.zeros((batch, len(w) - 1, w.shape[1]), dtype) for w in taps))
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
@@ -100,13 +106,14 @@ class GatedDeltaNet:
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
-    ) -> tuple[tuple[Array, Array, Array, Array, Array], Array]:
-        """q, k, v, beta and the log-decays [..., H, 1] in float32 or wider, and the convolution's state."""
-        keys, groups = self.wk.shape[1], self.config.key_heads
-        mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
-        q, k, v = jnp.split(at_least_float32(jax.nn.silu(mixed)), [keys, 2 * keys], axis=-1)
-        q, k, v = split_heads(q, groups), split_heads(k, groups), split_heads(v, self.config.n_head)
+    ) -> tuple[tuple[Array, Array, Array, Array, Array], tuple[Array, ...]]:
+        """q, k, v, beta and the log-decays [..., H, 1] in float32 or wider, and the convolutions' states."""
+        parts = (linear(x, w) for w in (self.wq, self.wk, self.wv))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        mixed, conv_state = short_convs(parts, taps, before.conv_state, context.tokens, conv)
+        q, k, v = (at_least_float32(jax.nn.silu(part)) for part in mixed)
+        q, k = split_heads(q, self.config.key_heads), split_heads(k, self.config.key_heads)
+        v = split_heads(v, self.config.n_head)
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
         if self.config.negative_eigenvalues:
             beta = 2 * beta

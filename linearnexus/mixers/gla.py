@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import xavier
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import GLAConfig
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
@@ -28,15 +28,15 @@ from linearnexus.ops import linear_attention as op
 
 @module
 class GLA:
-    wq: Array = matrix()  # [D, H*K]
-    wk: Array = matrix()  # [D, H*K]
-    wv: Array = matrix()  # [D, H*V]
-    wg: Array = matrix()  # [D, H*V], the output gate
-    wa_down: Array = matrix()  # [D, R], W1 of the decay
-    wa_up: Array = matrix()  # [R, H*K], W2
-    a_bias: Array = vector()  # [H*K]
-    norm: RMSNorm  # [V]
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wg: Array = matrix("embed", "heads")  # the output gate
+    wa_down: Array = matrix("embed", "rank")  # W1 of the decay
+    wa_up: Array = matrix("rank", "key_heads")  # W2
+    a_bias: Array = vector("key_heads")
+    norm: RMSNorm = part(embed="value")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: GLAConfig = static()
 
     @classmethod

@@ -5,9 +5,8 @@
     q, k, v = silu(conv(W x)), q and k of length 1            out = W_o (sigmoid(W_g2 W_g1 x_t) * norm(y))
 
 Kimi Team 2025, "Kimi Linear", equation 1 and section 4; official code: flash-linear-attention, layers/kda.py. A_log is
-one number a head, dt_bias one a key; both low-rank products have the width of a head. One convolution over [q, k, v]
-stands for the official three. As in the paper and the released model's code, and unlike that one, the output gate has
-no bias.
+one number a head, dt_bias one a key; both low-rank products have the width of a head. As in the paper and the released
+model's code, and unlike that one, the output gate has no bias.
 
 Look first at: `_run`, `_project`.
 """
@@ -23,28 +22,30 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import init_dt_bias, normal, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, l2_normalized, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import KimiDeltaAttentionConfig
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
-from linearnexus.ops.short_conv import short_conv, short_conv_step
+from linearnexus.ops.short_conv import short_conv, short_conv_step, short_convs
 
 
 @module
 class KimiDeltaAttention:
-    wq: Array = matrix()  # [D, H*K]
-    wk: Array = matrix()  # [D, H*K]
-    wv: Array = matrix()  # [D, H*V]
-    wb: Array = matrix()  # [D, H], how strongly a token writes
-    wa_down: Array = matrix()  # [D, R], W_a1 of the decay
-    wa_up: Array = matrix()  # [R, H*K]
-    wg_down: Array = matrix()  # [D, R], W_g1 of the output gate
-    wg_up: Array = matrix()  # [R, H*V]
-    conv: Array = vector()  # [W, 2*H*K+H*V] over q, k, v; conv[j] is the tap j tokens back
-    A_log: Array = vector()  # [H]
-    dt_bias: Array = vector()  # [H*K]
-    norm: RMSNorm  # [V]
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wb: Array = matrix("embed", "head")  # how strongly a token writes
+    wa_down: Array = matrix("embed", "rank")  # W_a1 of the decay
+    wa_up: Array = matrix("rank", "key_heads")
+    wg_down: Array = matrix("embed", "rank")  # W_g1 of the output gate
+    wg_up: Array = matrix("rank", "heads")
+    conv_q: Array = vector(None, "key_heads")  # [W, H*K], conv_q[j] is the tap j tokens back
+    conv_k: Array = vector(None, "key_heads")
+    conv_v: Array = vector(None, "heads")
+    A_log: Array = vector("head")
+    dt_bias: Array = vector("key_heads")
+    norm: RMSNorm = part(embed="value")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: KimiDeltaAttentionConfig = static()
 
     @classmethod
@@ -60,16 +61,24 @@ class KimiDeltaAttention:
         def weight(rows: int, columns: int) -> Array:
             return normal(next(keys), rows, columns)
 
+        wq, wk = weight(hidden_size, all_keys), weight(hidden_size, all_keys)
+        wv, wb = weight(hidden_size, all_values), weight(hidden_size, config.n_head)
+        wa_down, wa_up = weight(hidden_size, rank), weight(rank, all_keys)
+        wg_down, wg_up = weight(hidden_size, rank), weight(rank, all_values)
+        taps = uniform(next(keys), config.conv_size, 2 * all_keys + all_values, fan_in=config.conv_size)
+        conv_q, conv_k, conv_v = jnp.split(taps, [all_keys, 2 * all_keys], axis=1)
         return cls(
-            wq=weight(hidden_size, all_keys),
-            wk=weight(hidden_size, all_keys),
-            wv=weight(hidden_size, all_values),
-            wb=weight(hidden_size, config.n_head),
-            wa_down=weight(hidden_size, rank),
-            wa_up=weight(rank, all_keys),
-            wg_down=weight(hidden_size, rank),
-            wg_up=weight(rank, all_values),
-            conv=uniform(next(keys), config.conv_size, 2 * all_keys + all_values, fan_in=config.conv_size),
+            wq=wq,
+            wk=wk,
+            wv=wv,
+            wb=wb,
+            wa_down=wa_down,
+            wa_up=wa_up,
+            wg_down=wg_down,
+            wg_up=wg_up,
+            conv_q=conv_q,
+            conv_k=conv_k,
+            conv_v=conv_v,
             A_log=jnp.log(jax.random.uniform(next(keys), (config.n_head,), minval=1, maxval=16)),
             dt_bias=init_dt_bias(next(keys), all_keys),
             norm=RMSNorm.init(value_size),
@@ -78,11 +87,11 @@ class KimiDeltaAttention:
         )
 
     def init_state(self, batch: int, max_len: int, dtype: Any) -> MatrixState:
-        taps, mixed = self.conv.shape
         n_head = self.config.n_head
         sizes = (self.wk.shape[1] // n_head, self.wv.shape[1] // n_head)
         S = jnp.zeros((batch, n_head, *sizes), wide_dtype(dtype))
-        return MatrixState(S, jnp.zeros((batch, taps - 1, mixed), dtype))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        return MatrixState(S, tuple(jnp.zeros((batch, len(w) - 1, w.shape[1]), dtype) for w in taps))
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: MatrixState | None = None) -> MixerOutput:
         return self._run(x, context, state, short_conv, op.chunked)
@@ -110,13 +119,13 @@ class KimiDeltaAttention:
 
     def _project(
         self, x: Float[Array, "... D"], context: Context, before: MatrixState, conv: Callable
-    ) -> tuple[tuple[Array, Array, Array, Array, Array], Array]:
-        """q, k, v, beta and the log-decays [..., H, K] in float32 or wider, and the convolution's state."""
-        keys, n_head = self.wk.shape[1], self.config.n_head
-        mixed = jnp.concatenate([linear(x, w) for w in (self.wq, self.wk, self.wv)], axis=-1)
-        mixed, conv_state = conv(mixed, self.conv, before.conv_state, context.tokens)
-        parts = jnp.split(at_least_float32(jax.nn.silu(mixed)), [keys, 2 * keys], axis=-1)
-        q, k, v = (split_heads(part, n_head) for part in parts)
+    ) -> tuple[tuple[Array, Array, Array, Array, Array], tuple[Array, ...]]:
+        """q, k, v, beta and the log-decays [..., H, K] in float32 or wider, and the convolutions' states."""
+        n_head = self.config.n_head
+        parts = (linear(x, w) for w in (self.wq, self.wk, self.wv))
+        taps = (self.conv_q, self.conv_k, self.conv_v)
+        mixed, conv_state = short_convs(parts, taps, before.conv_state, context.tokens, conv)
+        q, k, v = (split_heads(at_least_float32(jax.nn.silu(part)), n_head) for part in mixed)
         beta = jax.nn.sigmoid(at_least_float32(linear(x, self.wb)))
         if self.config.negative_eigenvalues:
             beta = 2 * beta

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import normal
 from linearnexus.core.layers import RMSNorm, linear, rotary
-from linearnexus.core.module import matrix, module, static
+from linearnexus.core.module import matrix, module, part, static
 from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import LatentAttentionConfig
 from linearnexus.mixers.contract import Context, MixerOutput, split_heads
@@ -38,14 +38,14 @@ EPS = 1e-6  # of both norms, as in the official code
 
 @module
 class LatentAttention:
-    wq_down: Array | None = matrix()  # [D, Q], of compressed queries
-    q_norm: RMSNorm | None  # [Q]
-    wq: Array = matrix()  # [D or Q, H*(K+R)]: W_q and W_p, head by head
-    w_down: Array = matrix()  # [D, C+R]: W_c and W_r
-    norm: RMSNorm  # [C]
-    wk: Array = matrix()  # [C, H*K]
-    wv: Array = matrix()  # [C, H*V]
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq_down: Array | None = matrix("embed", "rank")  # [D, Q], of compressed queries
+    q_norm: RMSNorm | None = part(embed="rank")  # [Q]
+    wq: Array = matrix(lambda mixer: ("embed" if mixer.wq_down is None else "rank", "query_heads"))  # W_q and W_p
+    w_down: Array = matrix("embed", None)  # [D, C+R]: W_c and W_r
+    norm: RMSNorm = part(embed="rank")  # [C]
+    wk: Array = matrix("rank", "key_heads")  # [C, H*K]
+    wv: Array = matrix("rank", "heads")  # [C, H*V]
+    wo: Array = matrix("heads", "embed", residual=True)
     config: LatentAttentionConfig = static()
 
     @classmethod

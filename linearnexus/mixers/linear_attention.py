@@ -28,10 +28,10 @@ EPS = 1e-6  # as in the official code: a token that sees nothing divides by it
 
 @module
 class LinearAttention:
-    wq: Array = matrix()  # [D, D]
-    wk: Array = matrix()  # [D, D]
-    wv: Array = matrix()  # [D, D]
-    wo: Array = matrix(residual=True)  # [D, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: LinearAttentionConfig = static()
 
     @classmethod

@@ -19,8 +19,8 @@ from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.initializers import init_dt_bias, uniform
-from linearnexus.core.layers import RMSNorm, at_least_float32, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.layers import RMSNorm, at_least_float32, linear, linear_parts, row, wide_dtype
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import MambaConfig
 from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.ops import selective_scan
@@ -37,18 +37,18 @@ class MambaState:
 
 @module
 class Mamba:
-    w_in: Array = matrix()  # [D, 2E]: the signal x and the gate z
-    conv: Array = vector()  # [W, E], conv[j] is the tap j tokens back
-    conv_bias: Array = vector()  # [E]
-    x_proj: Array = matrix()  # [E, R+2N]: dt (low rank), B and C from the token
-    w_dt: Array = matrix()  # [R, E]
-    dt_bias: Array = vector()  # [E]
-    A_log: Array = vector()  # [N, E], A = -exp(A_log)
-    D: Array = vector()  # [E], what passes by the state
-    w_out: Array = matrix(residual=True)  # [E, D]
-    dt_norm: RMSNorm | None  # [R]
-    B_norm: RMSNorm | None  # [N]
-    C_norm: RMSNorm | None  # [N]
+    w_in: Array = matrix("embed", (None, "inner"))  # [D, 2, E]: the signal x and the gate z
+    conv: Array = vector(None, "inner")  # [W, E], conv[j] is the tap j tokens back
+    conv_bias: Array = vector("inner")
+    x_proj: Array = matrix("inner", None)  # [E, R+2N]: dt (low rank), B and C from the token
+    w_dt: Array = matrix("rank", "inner")
+    dt_bias: Array = vector("inner")
+    A_log: Array = vector("state", "inner")  # A = -exp(A_log)
+    D: Array = vector("inner")  # what passes by the state
+    w_out: Array = matrix("inner", "embed", residual=True)
+    dt_norm: RMSNorm | None = part(embed="rank")
+    B_norm: RMSNorm | None = part(embed="state")
+    C_norm: RMSNorm | None = part(embed="state")
     config: MambaConfig = static()
 
     @classmethod
@@ -62,7 +62,7 @@ class Mamba:
             return RMSNorm.init(size, config.norm_eps, config.select_scale) if config.select_norm else None
 
         return cls(
-            w_in=uniform(k_in, hidden_size, 2 * inner, fan_in=hidden_size),
+            w_in=uniform(k_in, hidden_size, 2, inner, fan_in=hidden_size),
             conv=uniform(k_conv, config.conv_size, inner, fan_in=config.conv_size),
             conv_bias=uniform(k_bias, inner, fan_in=config.conv_size),
             x_proj=uniform(k_x_proj, inner, rank + 2 * n, fan_in=inner),
@@ -85,14 +85,14 @@ class Mamba:
 
     def __call__(self, x: Float[Array, "B T D"], context: Context, state: MambaState | None = None) -> MixerOutput:
         before = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
+        signal, gate = linear_parts(x, self.w_in)
         signal, conv_state = short_conv(signal, self.conv, before.conv_state, context.tokens)
         inputs = self._select(signal)
         y, h = selective_scan.chunked(*inputs, before.h, context.tokens)
         return MixerOutput(self._read(y, inputs[0], gate), None if state is None else MambaState(conv_state, h))
 
     def step(self, x: Float[Array, "B D"], context: Context, state: MambaState) -> MixerOutput:
-        signal, gate = jnp.split(linear(x, self.w_in), 2, axis=-1)
+        signal, gate = linear_parts(x, self.w_in)
         signal, conv_state = short_conv_step(signal, self.conv, state.conv_state, context.tokens)
         inputs = self._select(signal)
         y, h = selective_scan.step(*inputs, state.h, context.tokens)
@@ -101,7 +101,7 @@ class Mamba:
     def look(self, x: Float[Array, "B T D"], context: Context) -> dict[str, Array]:
         """dt [B,T,E]: how strongly each token writes (and forgets); decay [B,T,N,E]: what remains of the old state;
         B, C [B,T,N]: the slots written and read; signal [B,T,E]: what is written."""
-        signal = jnp.split(linear(x, self.w_in), 2, axis=-1)[0]
+        signal, _ = linear_parts(x, self.w_in)
         signal, _ = short_conv(signal, self.conv, self.init_state(x.shape[0], 0, x.dtype).conv_state, context.tokens)
         signal, dt, A, B, C = self._select(signal)
         dt, reset = selective_scan.mask(dt, context.tokens)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import init_dt_bias, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, rms_normalized, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import Mamba2Config
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
@@ -29,14 +29,16 @@ from linearnexus.ops.short_conv import short_conv, short_conv_step
 
 @module
 class Mamba2:
-    w_in: Array = matrix()  # [D, 2E+2GN+H]: the gate z, the signal x, B, C and dt
-    conv: Array = vector()  # [W, E+2GN], conv[j] is the tap j tokens back
-    conv_bias: Array = vector()  # [E+2GN]
-    dt_bias: Array = vector()  # [H]
-    A_log: Array = vector()  # [H], A = -exp(A_log)
-    D: Array = vector()  # [H], what passes by the state
-    norm: RMSNorm  # [E]
-    w_out: Array = matrix(residual=True)  # [E, D]
+    # Parts of different widths in one matrix: cut apart, Muon would orthogonalise each by itself, which is another
+    # update. So its columns have no name, nor have the taps behind them.
+    w_in: Array = matrix("embed", None)  # [D, 2E+2GN+H]: the gate z, the signal x, B, C and dt
+    conv: Array = vector(None, None)  # [W, E+2GN] over x, B, C; conv[j] is the tap j tokens back
+    conv_bias: Array = vector(None)  # [E+2GN]
+    dt_bias: Array = vector("head")
+    A_log: Array = vector("head")  # A = -exp(A_log)
+    D: Array = vector("head")  # what passes by the state
+    norm: RMSNorm = part(embed="inner")
+    w_out: Array = matrix("inner", "embed", residual=True)
     config: Mamba2Config = static()
 
     @classmethod

@@ -32,7 +32,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import init_dt_bias, uniform
 from linearnexus.core.layers import RMSNorm, at_least_float32, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.core.tokens import TokenLayout
 from linearnexus.mixers.configs import Mamba3Config
 from linearnexus.mixers.contract import Context, MixerOutput, split_heads
@@ -55,18 +55,19 @@ class Mamba3State:
 
 @module
 class Mamba3:
-    w_in: Array = matrix()  # [D, 2E+2RGN+3H+J]: the gate z, the signal x, B, C, dt, A, l and the turns w
-    dt_bias: Array = vector()  # [H]
-    B_norm: RMSNorm  # [N]
-    C_norm: RMSNorm  # [N]
-    B_bias: Array = vector()  # [R, H, N]
-    C_bias: Array = vector()  # [R, H, N]
-    D: Array = vector()  # [H], what passes by the state
+    # Its columns have no name: see Mamba-2's.
+    w_in: Array = matrix("embed", None)  # [D, 2E+2RGN+3H+J]: the gate z, the signal x, B, C, dt, A, l and the turns w
+    dt_bias: Array = vector("head")
+    B_norm: RMSNorm = part(embed="state")
+    C_norm: RMSNorm = part(embed="state")
+    B_bias: Array = vector(None, "head", "state")  # [R, H, N]
+    C_bias: Array = vector(None, "head", "state")
+    D: Array = vector("head")  # what passes by the state
     # [R, H, P], of the signal, the gate and the output; None where R is 1
-    mimo_x: Array | None = vector()
-    mimo_z: Array | None = vector()
-    mimo_o: Array | None = vector()
-    w_out: Array = matrix(residual=True)  # [E, D]
+    mimo_x: Array | None = vector(None, "head", "value")
+    mimo_z: Array | None = vector(None, "head", "value")
+    mimo_o: Array | None = vector(None, "head", "value")
+    w_out: Array = matrix("inner", "embed", residual=True)
     config: Mamba3Config = static()
 
     @classmethod

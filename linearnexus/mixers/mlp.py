@@ -28,11 +28,11 @@ ACTIVATIONS: dict[str, Any] = {
 
 @module
 class MLP:
-    up: Array = matrix()  # [D, F]
-    gate: Array | None = matrix()  # [D, F]
-    down: Array = matrix(residual=True)  # [F, D]
-    up_bias: Array | None = vector()  # [F]
-    down_bias: Array | None = vector()  # [D]
+    up: Array = matrix("embed", "ffn")
+    gate: Array | None = matrix("embed", "ffn")
+    down: Array = matrix("ffn", "embed", residual=True)
+    up_bias: Array | None = vector("ffn")
+    down_bias: Array | None = vector("embed")
     config: MLPConfig = static()
 
     @classmethod

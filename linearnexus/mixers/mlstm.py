@@ -22,8 +22,8 @@ from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.initializers import normal
-from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, linear_parts, row, wide_dtype
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import MLSTMConfig
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
@@ -33,14 +33,14 @@ LOWEST = -80.0  # of m where 1 is divided by exp(m): the exponential of its oppo
 
 @module
 class MLSTM:
-    wq: Array = matrix()  # [D, H*K]
-    wk: Array = matrix()  # [D, H*K]
-    wv: Array = matrix()  # [D, H*V]
-    wg: Array = matrix()  # [D, H*V], the output gate
-    w_gates: Array = matrix()  # [D, 2*H]: input gates, forget gates
-    gate_bias: Array = vector()  # [2*H]
-    norm: LayerNorm  # [H*V]
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wg: Array = matrix("embed", "heads")  # the output gate
+    w_gates: Array = matrix("embed", (None, "head"))  # [D, 2, H]: input gates, forget gates
+    gate_bias: Array = vector(None, "head")  # [2, H]
+    norm: LayerNorm = part(embed="heads")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: MLSTMConfig = static()
 
     @classmethod
@@ -57,8 +57,8 @@ class MLSTM:
             wk=normal(kk, hidden_size, keys, std=std),
             wv=normal(kv, hidden_size, values, std=std),
             wg=normal(kg, hidden_size, values, std=std),
-            w_gates=jnp.zeros((hidden_size, 2 * config.n_head)),
-            gate_bias=jnp.concatenate([jnp.full(config.n_head, -10.0), jnp.linspace(3.0, 6.0, config.n_head)]),
+            w_gates=jnp.zeros((hidden_size, 2, config.n_head)),
+            gate_bias=jnp.stack([jnp.full(config.n_head, -10.0), jnp.linspace(3.0, 6.0, config.n_head)]),
             norm=LayerNorm.init(values, bias=False, eps=1e-6),
             wo=normal(ko, values, hidden_size, std=std),
             config=config,
@@ -100,8 +100,10 @@ class MLSTM:
 
     def _gates(self, x: Float[Array, "... D"]) -> tuple[Array, Array]:
         """The logarithms of the forget and input gates, [..., H] in float32 or wider."""
-        gates, cap = at_least_float32(linear(x, self.w_gates)), self.config.gate_cap
-        log_input, forget = jnp.split(cap * jnp.tanh((gates + row(self.gate_bias, gates)) / cap), 2, axis=-1)
+        gates, cap = map(at_least_float32, linear_parts(x, self.w_gates)), self.config.gate_cap
+        log_input, forget = (
+            cap * jnp.tanh((gate + row(bias, gate)) / cap) for gate, bias in zip(gates, self.gate_bias, strict=True)
+        )
         return jax.nn.log_sigmoid(forget), log_input
 
     def _project(self, x: Float[Array, "... D"], scale: Float[Array, "... H"]) -> tuple[Array, Array, Array]:

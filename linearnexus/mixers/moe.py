@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from linearnexus.core.initializers import normal
 from linearnexus.core.layers import at_least_float32, linear
-from linearnexus.core.module import matrix, module, static, table
+from linearnexus.core.module import matrix, module, part, static, table
 from linearnexus.mixers.configs import MLPConfig, MoEConfig
 from linearnexus.mixers.contract import Context, MixerOutput
 from linearnexus.mixers.mlp import ACTIVATIONS, MLP
@@ -30,12 +30,12 @@ LARGEST_BLOCK = 128  # tokens of a block
 
 @module
 class MoE:
-    router: Array = table()  # [X, D], a row an expert
-    up: Array = matrix()  # [X, D, F]
-    gate: Array | None = matrix()  # [X, D, F]
-    down: Array = matrix(residual=True)  # [X, F, D]
-    shared: MLP | None
-    shared_gate: Array | None = table()  # [1, D]
+    router: Array = table("expert", "embed")
+    up: Array = matrix("expert", "embed", "ffn")
+    gate: Array | None = matrix("expert", "embed", "ffn")
+    down: Array = matrix("expert", "ffn", "embed", residual=True)
+    shared: MLP | None = part(ffn="shared_ffn")
+    shared_gate: Array | None = table(None, "embed")  # [1, D]
     config: MoEConfig = static()
 
     @classmethod

@@ -31,11 +31,11 @@ ROTARY_BASE = 10_000.0
 
 @module
 class RetNet:
-    wq: Array = matrix()  # [D, D]
-    wk: Array = matrix()  # [D, D]
-    wv: Array = matrix()  # [D, H*V]
-    wg: Array = matrix()  # [D, H*V], the output gate
-    wo: Array = matrix(residual=True)  # [H*V, D]
+    wq: Array = matrix("embed", "key_heads")
+    wk: Array = matrix("embed", "key_heads")
+    wv: Array = matrix("embed", "heads")
+    wg: Array = matrix("embed", "heads")  # the output gate
+    wo: Array = matrix("heads", "embed", residual=True)
     config: RetNetConfig = static()
 
     @classmethod

@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import orthogonal
 from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import RWKV6Config
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import linear_attention as op
@@ -35,20 +35,20 @@ EPS = 64e-5  # of the norm: 1e-5 times the square of the official head_size_divi
 
 @module
 class RWKV6:
-    wr: Array = matrix()  # [D, D]
-    wk: Array = matrix()  # [D, D]
-    wv: Array = matrix()  # [D, D]
-    wg: Array = matrix()  # [D, D], the output gate
-    mix_x: Array = vector()  # [D], mu_x
-    mix: Array = vector()  # [5, D]: mu of w, k, v, r, g
-    mix_down: Array = vector()  # [D, 5*R], A
-    mix_up: Array = vector()  # [5, R, D], B
-    decay: Array = vector(lr_multiplier=2.0)  # [D], w
-    decay_down: Array = vector()  # [D, R], W_1
-    decay_up: Array = vector()  # [R, D], W_2
-    bonus: Array = vector()  # [D], u
-    norm: LayerNorm  # [D]
-    wo: Array = matrix(residual=True)  # [D, D]
+    wr: Array = matrix("embed", "heads")
+    wk: Array = matrix("embed", "heads")
+    wv: Array = matrix("embed", "heads")
+    wg: Array = matrix("embed", "heads")  # the output gate
+    mix_x: Array = vector("embed")  # mu_x
+    mix: Array = vector(None, "embed")  # [5, D]: mu of w, k, v, r, g
+    mix_down: Array = vector("embed", None)  # [D, 5*R], A
+    mix_up: Array = vector(None, "rank", "embed")  # [5, R, D], B
+    decay: Array = vector("heads", lr_multiplier=2.0)  # w
+    decay_down: Array = vector("embed", "rank")  # W_1
+    decay_up: Array = vector("rank", "heads")  # W_2
+    bonus: Array = vector("heads")  # u
+    norm: LayerNorm = part(embed="heads")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: RWKV6Config = static()
 
     @classmethod

@@ -28,7 +28,7 @@ from jaxtyping import Float
 
 from linearnexus.core.initializers import orthogonal
 from linearnexus.core.layers import LayerNorm, at_least_float32, heads_normalized, linear, row, wide_dtype
-from linearnexus.core.module import matrix, module, static, vector
+from linearnexus.core.module import matrix, module, part, static, vector
 from linearnexus.mixers.configs import RWKV7Config
 from linearnexus.mixers.contract import Context, MatrixState, MixerOutput, split_heads
 from linearnexus.ops import delta_rule as op
@@ -39,9 +39,9 @@ from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 class LowRank:
     """bias + f(x down) up, in float32 or wider where there is a bias."""
 
-    bias: Array | None = vector()  # [D]
-    down: Array = vector()  # [D, R]
-    up: Array = vector()  # [R, D]
+    bias: Array | None = vector("heads")
+    down: Array = vector("embed", "rank")
+    up: Array = vector("rank", "heads")
 
     @classmethod
     def init(cls, hidden_size: int, rank: int, key: Array, bias: bool = True) -> "LowRank":
@@ -57,20 +57,20 @@ class LowRank:
 
 @module
 class RWKV7:
-    wr: Array = matrix()  # [D, D]
-    wk: Array = matrix()  # [D, D]
-    wv: Array = matrix()  # [D, D]
-    mix: Array = vector()  # [6, D]: mu of r, w, k, v, a, g
-    w_bias: Array = vector(lr_multiplier=2.0)  # [D], w_0
+    wr: Array = matrix("embed", "heads")
+    wk: Array = matrix("embed", "heads")
+    wv: Array = matrix("embed", "heads")
+    mix: Array = vector(None, "embed")  # [6, D]: mu of r, w, k, v, a, g
+    w_bias: Array = vector("heads", lr_multiplier=2.0)  # w_0
     w: LowRank
     a: LowRank
     v: LowRank
     g: LowRank
-    k_k: Array = vector()  # [D]
-    k_a: Array = vector()  # [D]
-    r_k: Array = vector()  # [D]
-    norm: LayerNorm  # [D]
-    wo: Array = matrix(residual=True)  # [D, D]
+    k_k: Array = vector("heads")
+    k_a: Array = vector("heads")
+    r_k: Array = vector("heads")
+    norm: LayerNorm = part(embed="heads")
+    wo: Array = matrix("heads", "embed", residual=True)
     config: RWKV7Config = static()
 
     @classmethod

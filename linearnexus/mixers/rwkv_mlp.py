@@ -25,11 +25,11 @@ from linearnexus.ops.short_conv import short_conv, short_conv_step, token_before
 
 @module
 class RWKVMLP:
-    mix_k: Array = vector()  # [D]
-    mix_r: Array | None = vector()  # [D]
-    up: Array = matrix()  # [D, F], W_k
-    gate: Array | None = matrix()  # [D, D], W_r
-    down: Array = matrix(residual=True)  # [F, D], W_v
+    mix_k: Array = vector("embed")
+    mix_r: Array | None = vector("embed")
+    up: Array = matrix("embed", "ffn")  # W_k
+    gate: Array | None = matrix("embed", None)  # [D, D], W_r
+    down: Array = matrix("ffn", "embed", residual=True)  # W_v
     config: RWKVMLPConfig = static()
 
     @classmethod

@@ -44,12 +44,12 @@ class Output:
 
 @module
 class LanguageModel:
-    embedding: Array = table()  # [W, D]
-    positions: Array | None = table()  # [L, D], learned
+    embedding: Array = table("vocab", "embed")
+    positions: Array | None = table("position", "embed")  # learned
     input_norm: RMSNorm | LayerNorm | None
     blocks: tuple[Block, ...]  # one a layer
     norm: RMSNorm | LayerNorm
-    head: Array | None = table()  # [W, D]; None: the embedding
+    head: Array | None = table("vocab", "embed")  # None: the embedding
     config: ModelConfig = static()
 
     @classmethod

@@ -13,11 +13,12 @@ from jax import Array
 
 from linearnexus.core.errors import unknown
 from linearnexus.core.int8 import Int8
-from linearnexus.core.module import roles
+from linearnexus.core.module import matrix_dims, roles
 from linearnexus.models.config import Weights
 
 T = TypeVar("T")
-Quantizer = Callable[[Array, str], Any]  # from an array and its role to what is kept of it
+# From an array, its role and (of a matrix) its MatrixDims to what is kept of it.
+Quantizer = Callable[[Array, str, Any], Any]
 
 
 def quantizer(weights: str) -> Quantizer:
@@ -30,13 +31,13 @@ def quantizer(weights: str) -> Quantizer:
 
 def quantize(model: T, weights: str) -> T:
     """The model with its weights kept so. Raises UserError."""
-    return jax.tree.map(quantizer(weights), model, roles(model))
+    return jax.tree.map(quantizer(weights), model, roles(model), matrix_dims(model))
 
 
-def _quantized(weights: str, array: Array, role: str) -> Any:
+def _quantized(weights: str, array: Array, role: str, dims: Any) -> Any:
     if weights == "float32" or role == "vector":
         return array
-    return array.astype(jnp.bfloat16) if weights == "bfloat16" else _int8(array, -2 if role == "matrix" else -1)
+    return array.astype(jnp.bfloat16) if weights == "bfloat16" else _int8(array, dims.rows if role == "matrix" else -1)
 
 
 _int8 = jax.jit(Int8.of, static_argnums=1)

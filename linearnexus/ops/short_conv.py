@@ -7,7 +7,7 @@ younger.
 Look first at: `short_conv`, `short_conv_step`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -69,6 +69,19 @@ def short_conv_step(
     if tokens.valid is not None:
         new_state = jnp.where(tokens.valid[:, None, None], new_state, conv_state)
     return y, new_state
+
+
+def short_convs(
+    parts: Iterable[Float[Array, "..."]],
+    weights: tuple[Float[Array, "..."], ...],
+    conv_states: Any,
+    tokens: TokenLayout,
+    conv: Callable,
+) -> tuple[list[Float[Array, "..."]], tuple[Float[Array, "..."], ...]]:
+    """A convolution for each part, such as q, k and v: x [...,E], weight [W,E], state [B,W-1,E]. `conv`: `short_conv`,
+    or `short_conv_step` in a step."""
+    made = [conv(*part, tokens) for part in zip(parts, weights, conv_states, strict=True)]
+    return [y for y, _ in made], tuple(state for _, state in made)
 
 
 def token_before(

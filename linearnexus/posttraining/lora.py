@@ -19,9 +19,19 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from linearnexus.core.axes import Axes
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.initializers import uniform
-from linearnexus.core.module import matrix, module, name_of, roles, static, vector
+from linearnexus.core.module import (
+    axes,
+    matrix,
+    matrix_dims,
+    module,
+    name_of,
+    roles,
+    static,
+    vector,
+)
 from linearnexus.core.renames import current_name
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
@@ -34,23 +44,25 @@ NAMES = {"lora": "LoRA", "dora": "DoRA"}
 class Adapter:
     """What is learned beside one matrix, or beside each of a stack of them."""
 
-    A: Array = matrix()  # [..., in, R]
-    B: Array = matrix()  # [..., R, out]
-    magnitude: Array | None = vector()  # [..., out], DoRA's m
+    A: Array = matrix(lambda adapter: (*adapter.beside[:-1], "adapter_rank"))  # [..., in, R]
+    B: Array = matrix(lambda adapter: (*adapter.beside[:-2], "adapter_rank", adapter.beside[-1]))  # [..., R, out]
+    magnitude: Array | None = vector(lambda adapter: (*adapter.beside[:-2], adapter.beside[-1]))  # [..., out], DoRA's m
+    beside: Axes = static()  # the axes of the matrix
 
     @classmethod
-    def init(cls, weight: Float[Array, "... I O"], rank: int, dora: bool, key: Array) -> "Adapter":
+    def init(cls, weight: Float[Array, "... I O"], beside: Axes, rank: int, dora: bool, key: Array) -> "Adapter":
         *stack, inner, outer = weight.shape
         A = uniform(key, *stack, inner, rank, fan_in=inner)
-        return cls(A, jnp.zeros((*stack, rank, outer), weight.dtype), lengths(weight) if dora else None)
+        return cls(A, jnp.zeros((*stack, rank, outer), weight.dtype), lengths(weight) if dora else None, beside)
 
-    def onto(self, weight: Float[Array, "... I O"], scale: float) -> Float[Array, "... I O"]:
-        """The effective weight."""
-        changed = weight + scale * (self.A @ self.B)
-        if self.magnitude is None:
-            return changed
-        length = lax.stop_gradient(jnp.maximum(lengths(changed), 1e-12))
-        return changed * (self.magnitude / length)[..., None, :]
+    def onto(self, weight: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
+        """The effective weight, in the dimensions that the weight is stored in."""
+        more = self.A @ self.B
+        changed = weight.reshape(more.shape) + scale * more
+        if self.magnitude is not None:
+            length = lax.stop_gradient(jnp.maximum(lengths(changed), 1e-12))
+            changed = changed * (self.magnitude / length)[..., None, :]
+        return changed.reshape(weight.shape)
 
 
 @module
@@ -66,8 +78,8 @@ class Adapters:
         keys = jax.random.split(jax.random.key(seed), len(found))
         dora = settings.method == "dora"
         made = {
-            name: Adapter.init(weight, settings.rank, dora, key)
-            for (name, weight), key in zip(found.items(), keys, strict=True)
+            name: Adapter.init(*target, settings.rank, dora, key)
+            for (name, target), key in zip(found.items(), keys, strict=True)
         }
         return cls(made, settings.alpha / settings.rank)
 
@@ -95,14 +107,19 @@ def lengths(weight: Float[Array, "... I O"]) -> Float[Array, "... O"]:
     return jnp.sqrt(jnp.sum(weight * weight, axis=-2))
 
 
-def adaptable(model: LanguageModel) -> dict[str, Array]:
-    """The matrices of all mixers and channel mixers, by their places."""
-    named = jax.tree_util.tree_flatten_with_path(model)[0]
-    kinds = jax.tree.leaves(roles(model))
-    return {name_of(path): array for (path, array), role in zip(named, kinds, strict=True) if role == "matrix"}
+def adaptable(model: LanguageModel) -> dict[str, tuple[Array, Axes]]:
+    """The matrices [..., in, out] of all mixers and channel mixers with their axes, by their places."""
+    found = {}
+
+    def note(path: Any, array: Array, role: str, dims: Any, names: Axes) -> None:
+        if role == "matrix":
+            found[name_of(path)] = dims.matrix(array), dims.axes(names)
+
+    jax.tree_util.tree_map_with_path(note, model, roles(model), matrix_dims(model), axes(model))
+    return found
 
 
-def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
+def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, tuple[Array, Axes]]:
     """The matrices that the targets name (all, without targets): each is a matrix (wq), a part (mixer), a layer
     (blocks.3), or a place (blocks.3.mixer.wq). Raises UserError, naming the nearest, for one that names nothing."""
     found = adaptable(model)
@@ -115,14 +132,14 @@ def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
             parts = (name.split(".") for name in found)
             raise unknown("target", target, {word for _, _, *words in parts for word in [*words, ".".join(words)]})
         picked |= hits
-    return {name: weight for name, weight in found.items() if not targets or name in picked}
+    return {name: target for name, target in found.items() if not targets or name in picked}
 
 
 def describe(model: LanguageModel, config: SFTConfig) -> list[str]:
     """Which matrices are adapted, and how many parameters train: lines for the user."""
     adapters = jax.eval_shape(lambda: Adapters.init(model, config, config.seed))
     kinds: dict[tuple[str, str], list[int]] = {}
-    for name, weight in chosen(model, config.targets).items():
+    for name, (weight, _) in chosen(model, config.targets).items():
         _, layer, kind = name.split(".", 2)
         kinds.setdefault((kind, " x ".join(map(str, weight.shape))), []).append(int(layer) + 1)
     wide = max(len(kind) for kind, _ in kinds)

@@ -49,9 +49,10 @@ def _arrays(state: Any) -> str:
     if isinstance(state, tuple):  # of a mixer and its channel mixer
         return "\n".join(map(_arrays, state))
     named = ((field.name, getattr(state, field.name)) for field in dataclasses.fields(state))
-    return "\n".join(
-        f"{WORDS.get(name, name)} {' x '.join(map(str, array.shape[1:]))}" for name, array in named if array is not None
+    shapes = (
+        (name, [" x ".join(map(str, array.shape[1:])) for array in jax.tree.leaves(part)]) for name, part in named
     )
+    return "\n".join(f"{WORDS.get(name, name)} {' + '.join(sizes)}" for name, sizes in shapes if sizes)
 
 
 def explain(name: str, config: ModelConfig) -> Explanation:

@@ -11,10 +11,13 @@ Look first at: `save`, `newest_good`, `load_tree`.
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +25,10 @@ import jax
 import numpy as np
 
 from linearnexus.core.errors import UserError, unknown
-from linearnexus.core.module import named_leaves, roles
+from linearnexus.core.module import matrix_dims, named_leaves, roles
 from linearnexus.core.paths import atomic_folder, sync
-from linearnexus.core.renames import current_name
-from linearnexus.core.tensor_file import DTYPES, TensorFile, write_arrays
+from linearnexus.core.renames import RESHAPED_TENSORS, SPLIT_TENSORS, current_name
+from linearnexus.core.tensor_file import DTYPES, TensorFile, TensorPlace, write_arrays
 from linearnexus.models.quantize import Quantizer
 
 T = TypeVar("T")
@@ -143,7 +146,7 @@ def load_tree(path: Path, like: T, keep: Quantizer | None = None) -> T:
     file = open_tensors(path, like)
     arrays: Iterable[Any] = (jax.numpy.array(file.read(name)) for name in named_leaves(like))
     if keep is not None:
-        arrays = map(keep, arrays, jax.tree.leaves(roles(like)))
+        arrays = map(keep, arrays, jax.tree.leaves(roles(like)), jax.tree.leaves(matrix_dims(like)))
     return jax.tree_util.tree_unflatten(jax.tree.structure(like), arrays)
 
 
@@ -156,7 +159,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 def open_tensors(path: Path, like: Any) -> TensorFile:
     """The file of `load_tree`, with its errors, before any number is read."""
     file, wanted = TensorFile(path), named_leaves(like)
-    file.places = {current_name(name): place for name, place in file.places.items()}
+    file.places = _current_places(file.places, {name: leaf.shape for name, leaf in wanted.items()})
     for name in [*wanted, *file.places]:
         if name not in file.places or name not in wanted:
             where = "the config asks for it" if name in wanted else "the config has no such tensor"
@@ -169,6 +172,29 @@ def open_tensors(path: Path, like: Any) -> TensorFile:
                 f"config asks for {leaf.dtype}{list(leaf.shape)}; restore either file."
             )
     return file
+
+
+def _current_places(places: Mapping[str, TensorPlace], wanted: Mapping[str, tuple[int, ...]]) -> dict[str, TensorPlace]:
+    """The tensors of a file under their current names, in their current shapes, each cut into its current parts. The
+    same for weights, and for what an optimizer or an average keeps of each."""
+    made = {}
+    for name, place in places.items():
+        name = current_name(name)
+        above, dot, last = name.rpartition(".")
+        shape, parts = wanted.get(name), [f"{above}{dot}{part}" for part in SPLIT_TENSORS.get(last, ())]
+        if parts and shape is None and all(part in wanted for part in parts):
+            ends = list(accumulate(wanted[part][-1] for part in parts))
+            if ends[-1] == place.shape[-1]:
+                for part, end in zip(parts, ends, strict=True):
+                    size = wanted[part][-1]
+                    made[part] = replace(
+                        place, shape=(*place.shape[:-1], size), stored=place.shape, columns=(end - size, end)
+                    )
+                continue
+        if last in RESHAPED_TENSORS and shape is not None and math.prod(shape) == math.prod(place.shape):
+            place = replace(place, shape=shape, stored=place.shape)
+        made[name] = place
+    return made
 
 
 def all_finite(tree: Any) -> bool:

@@ -336,7 +336,8 @@ def mlstm(
     """Beck et al. 2024, equations 19 to 27, with nothing stabilised, on one row [T,D]; soft-capped gates and the norm
     of each head as in the official xlstm_large. C [H,K,V] and n [H,K]: the memory itself."""
     q, k, v = (split(x @ weights[name], n_head) for name in ("wq", "wk", "wv"))
-    i, f = np.split(cap * np.tanh((x @ weights["w_gates"] + weights["gate_bias"]) / cap), 2, axis=1)
+    gates = np.einsum("td,dgh->gth", x, weights["w_gates"]) + weights["gate_bias"][:, None]
+    i, f = cap * np.tanh(gates / cap)
     y = np.zeros_like(v)
     for h in range(n_head):
         memory, normaliser = C[h], n[h]
@@ -469,17 +470,15 @@ def _delta_inputs(
     weights: Weights,
     x: np.ndarray,
     document: np.ndarray,
-    conv_state: np.ndarray,
+    conv_state: tuple[np.ndarray, ...],
     n_key_head: int,
     n_head: int,
     reach: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """q, k, v and beta in (0, reach) of both delta networks. The official layers' three convolutions lie side by side
-    in conv [W, all channels] and conv_state [W-1, all channels]."""
-    parts, first = [], 0
-    for name, n in (("wq", n_key_head), ("wk", n_key_head), ("wv", n_head)):
-        channels = slice(first, first := first + weights[name].shape[1])
-        mixed = short_conv(x @ weights[name], weights["conv"][:, channels], document, conv_state[:, channels])
+    """q, k, v and beta in (0, reach) of both delta networks, each of q, k and v with a convolution and its state."""
+    parts = []
+    for name, n, before in zip("qkv", (n_key_head, n_key_head, n_head), conv_state, strict=True):
+        mixed = short_conv(x @ weights[f"w{name}"], weights[f"conv_{name}"], document, before)
         parts.append(split(silu(mixed), n))
     q, k, v = parts
     return unit(q) / np.sqrt(q.shape[2]), unit(k), v, reach * sigmoid(x @ weights["wb"])
@@ -489,7 +488,7 @@ def deltanet(
     weights: Weights,
     x: np.ndarray,
     document: np.ndarray,
-    conv_state: np.ndarray,
+    conv_state: tuple[np.ndarray, ...],
     S: np.ndarray,
     n_head: int,
     reach: float,
@@ -505,7 +504,7 @@ def gated_deltanet(
     weights: Weights,
     x: np.ndarray,
     document: np.ndarray,
-    conv_state: np.ndarray,
+    conv_state: tuple[np.ndarray, ...],
     S: np.ndarray,
     n_key_head: int,
     n_head: int,
@@ -524,7 +523,7 @@ def kimi_delta_attention(
     weights: Weights,
     x: np.ndarray,
     document: np.ndarray,
-    conv_state: np.ndarray,
+    conv_state: tuple[np.ndarray, ...],
     S: np.ndarray,
     n_head: int,
     reach: float,
@@ -542,8 +541,7 @@ def kimi_delta_attention(
 def gated_conv(weights: Weights, u: np.ndarray, document: np.ndarray, conv_state: np.ndarray) -> np.ndarray:
     """LFM2's short convolution (Liquid AI 2025; transformers' Lfm2ShortConv) on one row [T,D]: in_proj gives b, c, x;
     y = c * conv(b * x). `conv_state` [W-1,D]: the last b * x before the row."""
-    size = u.shape[1]
-    b, c, x = (u @ weights["w_in"][:, i * size : (i + 1) * size] for i in range(3))
+    b, c, x = (u @ weights["w_in"][:, i] for i in range(3))
     return (c * short_conv(b * x, weights["conv"], document, conv_state)) @ weights["w_out"]
 
 

@@ -60,7 +60,7 @@ def official(params: Any) -> reference.Weights:
     """The product's Mamba weights under the official names and in the official layouts."""
     norms = {"dt_layernorm": params.dt_norm, "b_layernorm": params.B_norm, "c_layernorm": params.C_norm}
     return {
-        "in_proj.weight": params.w_in.T,
+        "in_proj.weight": params.w_in.reshape(len(params.w_in), -1).T,
         "conv1d.weight": params.conv[::-1].T,
         "conv1d.bias": params.conv_bias,
         "x_proj.weight": params.x_proj.T,

@@ -129,11 +129,14 @@ def layer_weights(w: Weights, name: str, mixer: Fields) -> Fields:
 
 
 def kimi_delta_attention_weights(w: Weights, name: str) -> Fields:
+    keys, values = (w[f"{name}.{part}_proj.weight"].shape[0] for part in "kv")
+    conv = jnp.split(taps(w[f"{name}.conv1d.weight"]), [keys, keys + keys], axis=1)
+    assert conv[2].shape[1] == values
     return {
         **linear(w, wq=f"{name}.q_proj", wk=f"{name}.k_proj", wv=f"{name}.v_proj", wo=f"{name}.o_proj"),
         **linear(w, wb=f"{name}.b_proj", wg_down=f"{name}.g_a_proj", wg_up=f"{name}.g_b_proj"),
         **linear(w, wa_down=f"{name}.forget_gate.f_a_proj", wa_up=f"{name}.forget_gate.f_b_proj"),
-        "conv": taps(w[f"{name}.conv1d.weight"]),
+        **dict(zip(("conv_q", "conv_k", "conv_v"), conv, strict=True)),
         "A_log": w[f"{name}.forget_gate.A_log"].reshape(-1),
         "dt_bias": w[f"{name}.forget_gate.dt_bias"],
         "norm.scale": w[f"{name}.o_norm.weight"],
@@ -179,8 +182,8 @@ def xlstm_weights(c: dict[str, Any], w: Weights) -> Fields:
             "norm.scale": w[f"{name}.norm_mlstm.weight"],
             **under("mixer", linear(w, wq=f"{mixer}.q", wk=f"{mixer}.k", wv=f"{mixer}.v", wo=f"{mixer}.out_proj")),
             **under("mixer", linear(w, wg=f"{mixer}.ogate_preact")),
-            "mixer.w_gates": jnp.concatenate([w[f"{gate}.weight"].T for gate in gates], axis=1),
-            "mixer.gate_bias": jnp.concatenate([w[f"{gate}.bias"] for gate in gates]),
+            "mixer.w_gates": jnp.stack([w[f"{gate}.weight"].T for gate in gates], axis=1),
+            "mixer.gate_bias": jnp.stack([w[f"{gate}.bias"] for gate in gates]),
             "mixer.norm.scale": w[f"{mixer}.multihead_norm.weight"],
             "channel_norm.scale": w[f"{name}.norm_ffn.weight"],
             **under(

@@ -9,7 +9,7 @@ from linearnexus.core.config import config
 from linearnexus.core.lazy import LazyPackage
 from linearnexus.core.module import roles
 from linearnexus.training.optimizers.optimizer_config import OptimizerConfig, traced
-from linearnexus.training.optimizers.roles import last_two_dimensions
+from linearnexus.training.optimizers.roles import rows_and_columns
 
 if TYPE_CHECKING:
     import optax
@@ -48,7 +48,7 @@ class MuonConfig(OptimizerConfig):
         matrices = optax.contrib.muon(
             values["share"],
             weight_decay=values["matrix_decay"],
-            muon_weight_dimension_numbers=last_two_dimensions,
+            muon_weight_dimension_numbers=rows_and_columns,
         )
         return optax.partition(
             {

@@ -6,7 +6,7 @@ Importable without JAX; the functions are called while a step is traced.
 from typing import TYPE_CHECKING, Any
 
 from linearnexus.core.lazy import LazyPackage
-from linearnexus.core.module import roles
+from linearnexus.core.module import matrix_dims, roles
 
 if TYPE_CHECKING:
     import jax
@@ -20,10 +20,11 @@ def decays(model: Any) -> Any:
     return jax.tree.map(lambda role: role != "vector", roles(model))
 
 
-def last_two_dimensions(matrices: Any) -> Any:
-    """A matrix is [in, out]; an expert's is one of a stack [experts, in, out], orthogonalised by itself."""
+def rows_and_columns(matrices: Any) -> Any:
+    """Which dimensions are the rows and columns of each matrix, as its field declares; those before them are a stack,
+    such as that of experts, of which each matrix is orthogonalised by itself."""
 
-    def numbers(weight: Any) -> Any:
-        return optax.contrib.MuonDimensionNumbers(weight.ndim - 2, weight.ndim - 1)
+    def numbers(_: Any, dims: Any) -> Any:
+        return optax.contrib.MuonDimensionNumbers(dims.rows, dims.columns)
 
-    return jax.tree.map(numbers, matrices)
+    return jax.tree.map(numbers, matrices, matrix_dims(matrices))
