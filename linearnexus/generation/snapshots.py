@@ -43,12 +43,16 @@ def resume(
     known = 0 if before is None else len(before.ids)
     if before is None or known > border or before.ids != tuple(ids[:known]):
         before, known = None, 0
-    model = generator.model
-    state = fresh(model, 1, length) if before is None else resized(model, before.state, length)
-    if border > known:
-        state = read(model, ids[known:border], state, known)
-        before = Snapshot(tuple(ids[:border]), resized(model, state, generator.cache_slots(border)))
-    return before, state, border
+    model, most = generator.model, generator.cache_slots(len(ids))
+    state = None if before is None else before.state
+    while known < border:
+        # a cache as long as these tokens need: the bits of a state then depend on its tokens alone
+        size = generator.cache_slots(known + CHUNK)
+        end = border if size == most else min(border, size)
+        state = fresh(model, 1, size) if state is None else resized(model, state, size)
+        state = read(model, ids[known:end], state, known)
+        known, before = end, Snapshot(tuple(ids[:end]), state)
+    return before, fresh(model, 1, length) if state is None else resized(model, state, length), border
 
 
 def resized(model: LanguageModel, state: ModelState, slots: int) -> ModelState:

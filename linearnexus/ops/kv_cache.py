@@ -1,8 +1,8 @@
 """What attention keeps of the tokens so far: their keys and values, in a ring that is stored in blocks.
 
 The blocks have 128, 128, 256, 512, 1,024, ... slots, the last as many as are left. A step reads a block only where one
-of its rows sees something in it, so a short text does not pay for a long cache; and because a slot's block depends on
-the slot alone, the cache's length changes no sum, and no bit of a text.
+of its rows sees something in it, so a short text does not pay for a long cache. A slot's block depends on the slot
+alone, so a longer cache is the same blocks and more.
 
 Look first at: `Cache`, `block_sizes`.
 """
