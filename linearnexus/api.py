@@ -58,8 +58,8 @@ class Run:
         return Generator(self.model, self.tokenizer, self.config.sequence_length)
 
     def generate(self, prompt: str, max_tokens: int = 200, stop: str | Sequence[str] = (), **sampling: Any) -> str:
-        """What the model writes after the prompt. `sampling`: temperature, top_k, top_p, min_p, repetition_penalty,
-        seed."""
+        """What the model writes after the prompt. `sampling`: temperature, top_k, top_p, min_p,
+        repetition_penalty, presence_penalty, frequency_penalty, seed."""
         return self.complete([prompt], max_tokens, stop, **sampling)[0].text
 
     def complete(
@@ -68,10 +68,14 @@ class Run:
         max_tokens: int = 200,
         stop: str | Sequence[str] = (),
         samples: int = 1,
+        best: int = 0,
         **sampling: Any,
     ) -> list[Generation]:
-        """`samples` continuations of each prompt, all in one batch, each the same as alone."""
-        return self.generator.generate(list(prompts), max_tokens, _sampling(sampling), stop=stop, samples=samples)
+        """`samples` continuations of each prompt, all in one table, each the same as alone, with the log-probabilities
+        of their tokens. best: how many of the most probable tokens to tell at each place."""
+        return self.generator.generate(
+            list(prompts), max_tokens, _sampling(sampling), stop=stop, samples=samples, best=best
+        )
 
     def stream(
         self, prompt: str, max_tokens: int = 200, stop: str | Sequence[str] = (), **sampling: Any
