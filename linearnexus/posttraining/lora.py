@@ -11,8 +11,6 @@ recurrent ones', MLPs', each expert of a mixture.
 Look first at: `Adapter.onto`, `Adapters.init`, `adaptable`.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +19,11 @@ from jaxtyping import Float
 
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.initializers import uniform
-from linearnexus.core.module import matrix, module, name_of, roles, static, vector
+from linearnexus.core.module import matrix, module, named_leaves, roles, static, vector
 from linearnexus.core.renames import current_name
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stacked import layer_names, unstacked
 from linearnexus.posttraining.config import SFTConfig, SFTSettings
 
 NAMES = {"lora": "LoRA", "dora": "DoRA"}
@@ -73,12 +72,22 @@ class Adapters:
 
     def merged(self, model: LanguageModel) -> LanguageModel:
         """The model with the effective weights."""
+        leaves, structure = jax.tree.flatten(model)
+        return jax.tree.unflatten(structure, map(self._effective, layer_names(model), leaves))
 
-        def effective(path: Any, weight: Array) -> Array:
-            adapter = self.layers.get(name_of(path))
-            return weight if adapter is None else adapter.onto(weight, self.scale)
-
-        return jax.tree_util.tree_map_with_path(effective, model)
+    def _effective(self, names: tuple[str, ...], weight: Array) -> Array:
+        """The effective weight of one matrix, or of those of several layers in a stack."""
+        places = [place for place, name in enumerate(names) if name in self.layers]
+        if not places:
+            return weight
+        adapters = [self.layers[names[place]] for place in places]
+        if adapters[0].A.ndim == weight.ndim:
+            return adapters[0].onto(weight, self.scale)
+        together: Adapter = jax.tree.map(lambda *layers: jnp.stack(layers), *adapters)
+        if len(places) == len(names):
+            return together.onto(weight, self.scale)
+        chosen_layers = jnp.array(places)
+        return weight.at[chosen_layers].set(together.onto(weight[chosen_layers], self.scale))
 
     def check_moved(self) -> None:
         """Raises UserError where a B is still zero after a step: it got no gradient."""
@@ -97,9 +106,11 @@ def lengths(weight: Float[Array, "... I O"]) -> Float[Array, "... O"]:
 
 def adaptable(model: LanguageModel) -> dict[str, Array]:
     """The matrices of all mixers and channel mixers, by their places."""
-    named = jax.tree_util.tree_flatten_with_path(model)[0]
+    model = unstacked(model)
     kinds = jax.tree.leaves(roles(model))
-    return {name_of(path): array for (path, array), role in zip(named, kinds, strict=True) if role == "matrix"}
+    return {
+        name: array for (name, array), role in zip(named_leaves(model).items(), kinds, strict=True) if role == "matrix"
+    }
 
 
 def chosen(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, Array]:
