@@ -136,8 +136,8 @@ first in each process, over up to {turns} processes a kind, which took turns; "c
 Where the last columns are empty, the program was compiled and not run. [training.md](training.md) says what each value
 does.
 
-Other programs took most of both cores meanwhile, so a step time within 0.2 of another says nothing, and compile times
-are upper bounds. Memory does not depend on them.
+Where other programs ran meanwhile, step and compile times are upper bounds and their ratios may be noise: `before` and
+`norms` of gpt2-small, where nothing changed, show by how much. Memory does not depend on them.
 
 `{command}`, {date.today()}, {os.cpu_count()} cores ({platform.machine()}{memory}), Python {platform.python_version()},
 JAX {version("jax")}.

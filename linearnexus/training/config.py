@@ -43,7 +43,7 @@ class TrainSettings(DataSettings):  # --help prints the docstring and the commen
     gradient_clip: float = 1.0  # largest gradient norm; 0: off
     gradient_accumulation_steps: int = 1  # batches whose gradients are averaged before a step
     # what the backward pass computes again instead of keeping it in memory: none; norms: norms and nonlinearities;
-    # dots: all but products with weights; block: whole blocks, the least memory, the slowest; the results stay the same
+    # dots: all but products with weights; block: whole blocks, the least memory and most work; results stay the same
     remat: Remat = "norms"
     # decay of the moving average of the weights that checkpoints hold too, such as 0.999; 0: there is none
     ema_decay: float = 0.0
