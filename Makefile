@@ -7,7 +7,7 @@ PEERS = .venv-peers
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: help quickstart test test-all lint bench family lengths minutes laws parity interop docs clean
+.PHONY: help quickstart test test-all lint bench family lengths minutes laws parity interop remat docs clean
 
 help:
 	@echo "make quickstart   train a small language model for three minutes, then let it write"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench        race PyTorch, transformers and mamba.py (installs them into $(PEERS))"
 	@echo "make family       measure every mixer beside GPT: training, generation, compilation"
 	@echo "make lengths      measure every mixer's time and memory as texts grow"
+	@echo "make remat        measure what each --remat costs and saves in a training step"
 	@echo "make minutes      train every small preset for the same three minutes"
 	@echo "make clean        delete $(VENV), caches and builds; runs/ stays"
 	@echo
@@ -68,6 +69,9 @@ family: $(VENV)/.dev
 
 lengths: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.lengths $(ARGS)
+
+remat: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.remat $(ARGS)
 
 minutes: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.same_minutes $(ARGS)

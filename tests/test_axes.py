@@ -19,6 +19,7 @@ from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import PRESETS, preset
 from linearnexus.models.quantize import quantize
+from linearnexus.models.stacked import stacked_shapes
 from linearnexus.posttraining.config import SFTConfig
 from linearnexus.posttraining.lora import Adapters
 from linearnexus.training.config import TrainConfig
@@ -266,3 +267,11 @@ def test_a_plain_attention_block_by_its_names() -> None:
     assert found["wq"] == found["wg"] == ("embed", "heads") and found["wo"] == ("heads", "embed")
     assert found["wk"] == found["wv"] == ("embed", "kv_heads") and found["bk"] == ("kv_heads",)
     assert found["q_norm.scale"] == ("key",)
+
+
+def test_stacked_layers_have_one_dimension_more() -> None:
+    """Catches a deep model whose stacked weights would be sharded by the names of other dimensions."""
+    model = stacked_shapes(LanguageModel.shapes(preset("mamba2-130m")))
+    named = jax.tree.map(lambda array, names: (array.shape, names), model, axes(model))
+    assert named.blocks.periods[0].mixer.w_out == ((24, 1536, 768), ("layer", "inner", "embed"))
+    assert named.embedding[1] == ("vocab", "embed")

@@ -16,7 +16,14 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SMALL = "--n-layer 1 --hidden-size 32 --batch-size 2 --sequence-length 32 --sample-tokens 0 --eval-batches 1"
 # In place of what takes long: the data, and the length of a run.
-INSTEAD = {"stories": "my_text.txt", "--max-minutes": "--max-steps", "500": "2", "50": "0.2", "0.999": "0.5"}
+INSTEAD = {
+    "stories": "my_text.txt",
+    "--max-minutes": "--max-steps",
+    "500": "2",
+    "1000": "4",
+    "50": "0.2",
+    "0.999": "0.5",
+}
 MINUTES = {"3": "2", "5": "4"}
 
 
@@ -40,7 +47,7 @@ def test_the_commands_in_order(
     """Catches an option that was renamed, and one that a resumed run does not take."""
     monkeypatch.chdir(tmp_path)
     Path("my_text.txt").write_text("Once upon a time there was a little dog. It ran to the tree.\n" * 100)
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 11
     printed = {}
     for line in COMMANDS:
         main(shorter(line))
@@ -48,14 +55,17 @@ def test_the_commands_in_order(
         if "--rate" in line:
             exec(compile(PROGRAM, "training.md", "exec"), {})
             assert {"embedding", "blocks.0.mixer.A_log"} <= set(capsys.readouterr().out.split())
-    found, _, _, averaged, scored, written, by_name, muon, resumed = printed.values()
+    found, _, _, averaged, scored, written, _, otherwise, by_name, muon, resumed = printed.values()
     assert "Suggested: --learning-rate" in found and "runs/rates-gpt-nano-my_text-1.svg" in found
     assert "with averaged weights" in averaged and "bits per byte" in scored and written.startswith("Once upon a time")
-    assert "Done." in by_name and "muon" in muon and "Resuming from step 2." in resumed
+    assert (
+        "Done." in by_name and "muon" in muon and all("Resuming from step 2." in text for text in (otherwise, resumed))
+    )
     runs = {path.name: ln.load(path).config for path in Path("runs").iterdir() if path.is_dir()}
     assert [runs[f"gpt-nano-my_text-{number}"].patience for number in (1, 2)] == [6, None]
     assert runs["mamba-nano-my_text-1"].rate == ("blocks.*.mixer.A_log=0.1",)
-    assert runs["gpt-nano-my_text-3"].optimizer.weight_decay == 0.02
+    assert runs["gpt-nano-my_text-3"].remat == "norms"
+    assert runs["gpt-nano-my_text-4"].optimizer.weight_decay == 0.02
 
 
 @pytest.mark.slow

@@ -320,7 +320,7 @@ def test_every_use_of_dropout_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPat
         return drop(self, x)
 
     monkeypatch.setattr(Dropout, "__call__", watched)
-    monkeypatch.setattr(language_model, "_call_block", language_model._call_block.__wrapped__)  # keys with values
+    monkeypatch.setattr(language_model, "run_block", language_model.run_block.__wrapped__)  # keys with values
     config = tiny("gpt-nano", n_layer=3, dropout=0.3)
     new(config)(tokens(31, 1, 70), key=jax.random.key(0))
     assert len(keys) == 1 + 3 * (2 + 2)  # 70 tokens: two blocks of queries

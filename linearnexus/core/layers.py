@@ -3,7 +3,11 @@
 Look first at: `linear`, `RMSNorm`, `rotary`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +19,32 @@ from linearnexus.core.forms import op
 from linearnexus.core.int8 import Int8
 from linearnexus.core.module import module, static, vector
 from linearnexus.core.tuning import CPU, ProductTuning
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RECOMPUTED: ContextVar[bool] = ContextVar("recomputed", default=True)
+
+
+def cheap(function: F) -> F:
+    """Marks what costs little to compute: unless `recompute_cheap` says otherwise, the backward pass keeps its inputs
+    and computes the inside again."""
+    recomputed = jax.checkpoint(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        return (recomputed if _RECOMPUTED.get() else function)(*arguments)
+
+    return cast(F, call)
+
+
+@contextmanager
+def recompute_cheap(recomputed: bool) -> Iterator[None]:
+    """Decides for what is traced inside whether the backward pass computes the `cheap` again (`models.remat`)."""
+    before = _RECOMPUTED.set(recomputed)
+    try:
+        yield
+    finally:
+        _RECOMPUTED.reset(before)
 
 
 def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
@@ -125,7 +155,7 @@ class RMSNorm:
     def init(cls, size: int, eps: float = 1e-5, scale: bool = True, offset: float = 0.0) -> "RMSNorm":
         return cls(jnp.ones(size) - offset if scale else None, eps, offset)
 
-    @jax.checkpoint  # the backward pass keeps x alone: a fifth of a GPT's temporary memory, in the same time
+    @cheap
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = at_least_float32(x)
         y = rms_normalized(wide, self.eps)
@@ -145,7 +175,7 @@ class LayerNorm:
     def init(cls, size: int, bias: bool = True, eps: float = 1e-5) -> "LayerNorm":
         return cls(jnp.ones(size), jnp.zeros(size) if bias else None, eps)
 
-    @jax.checkpoint  # as above
+    @cheap
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = at_least_float32(x)
         y = layer_normalized(wide, self.eps) * row(self.scale, wide)

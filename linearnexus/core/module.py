@@ -70,6 +70,11 @@ def part(**renamed: Axis) -> Any:
     return dataclasses.field(metadata={"renamed": renamed})
 
 
+def stack_of(name: Axis) -> Any:
+    """A field that holds modules whose arrays are stacked, each with one dimension more in front, of this name."""
+    return dataclasses.field(metadata={"stack": check_axes((name,))})
+
+
 def _field(axes: tuple[Any, ...], metadata: dict[str, Any], options: dict[str, Any]) -> Any:
     if len(axes) == 1 and callable(axes[0]):
         return dataclasses.field(metadata={**metadata, "axes": axes[0]}, **options)
@@ -85,7 +90,9 @@ def static(**options: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **options)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(matrix, table, vector, part, static, dataclasses.field))
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(matrix, table, vector, part, stack_of, static, dataclasses.field)
+)
 def module(cls: type[T]) -> type[T]:
     """Makes a class a frozen dataclass and a JAX pytree."""
     cls = dataclasses.dataclass(frozen=True)(cls)
@@ -165,6 +172,7 @@ class _Field:
     name: str
     metadata: Mapping[str, Any]
     renamed: Mapping[str, Axis]  # by the modules around
+    stack: Axes  # dimensions in front of the declared ones
 
     def axes(self, array: Any) -> Any:
         """The names of its dimensions; what is not an array (optax masks a parameter with a node of its own) stays."""
@@ -173,7 +181,7 @@ class _Field:
         declared, ndim = self.metadata["axes"], len(array.shape)
         if declared is None:
             return (None,) * ndim
-        names = check_axes(declared(self.owner)) if callable(declared) else declared
+        names = (*self.stack, *(check_axes(declared(self.owner)) if callable(declared) else declared))
         if len(names) != ndim:
             raise UserError(
                 f"{type(self.owner).__name__}.{self.name} names {len(names)} dimensions and has {ndim}; name each one."
@@ -193,9 +201,10 @@ def _map_fields(
     function: Callable[[_Field, Any], Any],
     renamed: Mapping[str, Axis] = types.MappingProxyType({}),
     bare: Callable[[Any], Any] = lambda array: array,
+    stack: Axes = (),
 ) -> Any:
     """Maps (field, array) over the arrays of modules, and `bare` over those that are no field of one."""
-    within = partial(_map_fields, function=function, bare=bare)
+    within = partial(_map_fields, function=function, bare=bare, stack=stack)
     if isinstance(tree, tuple):
         made = (within(item, renamed=renamed) for item in tree)
         return type(tree)(*made) if hasattr(tree, "_fields") else tuple(made)
@@ -209,7 +218,7 @@ def _map_fields(
     for field in dataclasses.fields(tree):
         value = getattr(tree, field.name)
         if "role" in field.metadata and value is not None:
-            changed[field.name] = function(_Field(tree, field.name, field.metadata, renamed), value)
+            changed[field.name] = function(_Field(tree, field.name, field.metadata, renamed, stack), value)
         elif isinstance(value, jax.Array | jax.ShapeDtypeStruct):
             raise UserError(
                 f"{type(tree).__name__}.{field.name} is an array without a role; give it matrix(), table() or vector()."
@@ -217,7 +226,8 @@ def _map_fields(
         elif not field.metadata.get("static"):
             own = field.metadata.get("renamed", {})
             inner = {name: None if new is None else renamed.get(new, new) for name, new in own.items()}
-            changed[field.name] = within(value, renamed={**renamed, **inner})
+            inside = stack + field.metadata.get("stack", ())
+            changed[field.name] = within(value, renamed={**renamed, **inner}, stack=inside)
     return dataclasses.replace(tree, **changed)
 
 

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float
 
 from linearnexus.core.initializers import normal
-from linearnexus.core.layers import linear
+from linearnexus.core.layers import cheap, linear
 from linearnexus.core.module import matrix, module, static, vector
 from linearnexus.mixers.configs import MLPConfig
 from linearnexus.mixers.contract import Context, MixerOutput
@@ -50,12 +50,10 @@ class MLP:
         )
 
     def __call__(self, x: Float[Array, "... D"], context: Context) -> MixerOutput:
-        """`jax.checkpoint`: the backward pass computes the nonlinearity again from what the product left, rather than
-        keep two or three arrays of [.., F] of it (a fifth of a GPT's temporary memory, in the same time)."""
         act = ACTIVATIONS[self.config.activation]
         up = linear(x, self.up, self.up_bias)
         if self.gate is None:
-            hidden = jax.checkpoint(act)(up)
+            hidden = cheap(act)(up)
         else:
-            hidden = jax.checkpoint(lambda gate, up: act(gate) * up)(linear(x, self.gate), up)
+            hidden = cheap(lambda gate, up: act(gate) * up)(linear(x, self.gate), up)
         return MixerOutput(linear(hidden, self.down, self.down_bias))

@@ -8,6 +8,7 @@ from linearnexus.core.resolve import resolve
 from linearnexus.mixers.configs import ChannelMixerConfig, MixerConfig  # all of them: JSON that has a model has mixers
 
 Weights = Literal["float32", "bfloat16", "int8"]  # how a model that runs keeps its matrices and tables
+Remat = Literal["none", "norms", "dots", "block"]  # what is computed again in the backward pass; see models.remat
 
 if TYPE_CHECKING:
     from linearnexus.core.layers import LayerNorm, RMSNorm

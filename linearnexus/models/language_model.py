@@ -1,8 +1,8 @@
 """A language model: ids -> vectors -> blocks -> for every token, a score (logit) for each possible next one.
 
-Every layer's weights are arrays of their own (`blocks[7].mixer.wq`), in memory as on disk. A deep model is stacked
-inside the training step, for a scan that compiles each period of its pattern once; a shallow one is unrolled, which is
-faster.
+Every layer's weights are arrays of their own (`blocks[7].mixer.wq`), on disk and wherever a model is read. A deep model
+trains with its layers stacked (`models.stack`), for a scan that compiles each period of its pattern once; a shallow one
+is unrolled, which is faster.
 
 Look first at: `LanguageModel.__call__`, `step`, `init`.
 """
@@ -21,7 +21,9 @@ from linearnexus.core.module import module, scale_residual, static, table
 from linearnexus.core.tokens import count_tokens
 from linearnexus.mixers.contract import Context, MixerOutput, State, add_losses
 from linearnexus.models.block import Block
-from linearnexus.models.config import ModelConfig
+from linearnexus.models.config import ModelConfig, Remat
+from linearnexus.models.remat import run_block
+from linearnexus.models.stack import Stack
 
 UNROLL_UP_TO = 12  # layers; deeper models scan over their periods in training: slower steps, far shorter compilation
 
@@ -47,10 +49,11 @@ class LanguageModel:
     embedding: Array = table("vocab", "embed")
     positions: Array | None = table("position", "embed")  # learned
     input_norm: RMSNorm | LayerNorm | None
-    blocks: tuple[Block, ...]  # one a layer
+    blocks: tuple[Block, ...] | Stack  # one a layer
     norm: RMSNorm | LayerNorm
     head: Array | None = table("vocab", "embed")  # None: the embedding
     config: ModelConfig = static()
+    remat: Remat = static(default="norms")  # what a gradient computes again; a training step sets it
 
     @classmethod
     def init(cls, config: ModelConfig, key: Array) -> "LanguageModel":
@@ -114,11 +117,11 @@ class LanguageModel:
         if state is not None:
             states = []
             for layer, (block, block_state) in enumerate(zip(self.blocks, state.layers, strict=True)):
-                out = _call_block(block, x, _for_layer(context, layer), block_state)
+                out = run_block(block, x, _for_layer(context, layer), block_state, self.remat)
                 x, context = out.y, _with_shared(context, out.shared)
                 states.append(out.state)
             return Output(self._logits(x), ModelState(tuple(states), position, index))
-        if self.config.n_layer <= UNROLL_UP_TO:
+        if isinstance(self.blocks, tuple) and self.config.n_layer <= UNROLL_UP_TO:
             x, _, loss = self._run_blocks(x, context, self.blocks, 0)
         else:
             x, loss = self._scan(x, context)
@@ -160,29 +163,26 @@ class LanguageModel:
         losses."""
         losses = []
         for place, block in enumerate(blocks):
-            out = _call_block(block, x, _for_layer(context, first + place), None)
+            out = run_block(block, x, _for_layer(context, first + place), None, self.remat)
             x, context = out.y, _with_shared(context, out.shared)
             losses.append(out.loss)
         return x, context.shared, add_losses(*losses)
 
     def _scan(self, x: Float[Array, "B T D"], context: Context) -> tuple[Float[Array, "B T D"], Array | None]:
-        """The stack without states, one period compiled for all its repetitions. Where layers share, the first period
-        goes by itself: after it there is something shared."""
-        period = len(self.config.pattern)
-        whole = self.config.n_layer // period * period
-        begin = min(period, whole) if any(block.mixer.shares_values for block in self.config.pattern) else 0
-        x, shared, first_loss = self._run_blocks(x, context, self.blocks[:begin], 0)
-        places = [self.blocks[begin + place : whole : period] for place in range(period if whole > begin else 0)]
-        stacked = tuple(jax.tree.map(lambda *layers: jnp.stack(layers), *place) for place in places)
+        """The stack without states, one period compiled for all its repetitions."""
+        blocks = self.blocks if isinstance(self.blocks, Stack) else Stack.of(self.blocks, self.config.pattern)
+        period, begin = len(self.config.pattern), len(blocks.first)
+        whole = self.config.n_layer - len(blocks.rest)
+        x, shared, first_loss = self._run_blocks(x, context, blocks.first, 0)
 
         def body(carry: Any, scanned: Any) -> tuple[Any, Array | None]:
-            (x, shared), (first, blocks) = carry, scanned
-            x, shared, loss = self._run_blocks(x, _with_shared(context, shared), blocks, first)
+            (x, shared), (first, period_blocks) = carry, scanned
+            x, shared, loss = self._run_blocks(x, _with_shared(context, shared), period_blocks, first)
             return (x, shared), loss
 
         layers = jnp.arange(begin, whole, period, dtype=jnp.int32)
-        (x, shared), losses = lax.scan(body, (x, shared), (layers, stacked))
-        x, _, loss = self._run_blocks(x, _with_shared(context, shared), self.blocks[whole:], whole)
+        (x, shared), losses = lax.scan(body, (x, shared), (layers, blocks.periods))
+        x, _, loss = self._run_blocks(x, _with_shared(context, shared), blocks.rest, whole)
         return x, add_losses(first_loss, None if losses is None else jnp.sum(losses), loss)
 
     def _embed(self, ids: Int[Array, "..."], position: Int[Array, "..."]) -> Float[Array, "... D"]:
@@ -194,12 +194,6 @@ class LanguageModel:
 
     def _logits(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
         return at_least_float32(unembed(self.norm(x), self.embedding if self.head is None else self.head))
-
-
-@jax.jit
-def _call_block(block: Block, x: Float[Array, "B T D"], context: Context, state: Any) -> MixerOutput:
-    """One block over a call. Under `jit`, layers of a kind are traced once and share what Python made of them."""
-    return block(x, context, state)
 
 
 @jax.jit

@@ -35,6 +35,7 @@ from linearnexus.core.module import (
 from linearnexus.core.renames import current_name
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stacked import layer_names, unstacked
 from linearnexus.posttraining.config import SFTConfig, SFTSettings
 
 NAMES = {"lora": "LoRA", "dora": "DoRA"}
@@ -85,12 +86,22 @@ class Adapters:
 
     def merged(self, model: LanguageModel) -> LanguageModel:
         """The model with the effective weights."""
+        leaves, structure = jax.tree.flatten(model)
+        return jax.tree.unflatten(structure, map(self._effective, layer_names(model), leaves))
 
-        def effective(path: Any, weight: Array) -> Array:
-            adapter = self.layers.get(name_of(path))
-            return weight if adapter is None else adapter.onto(weight, self.scale)
-
-        return jax.tree_util.tree_map_with_path(effective, model)
+    def _effective(self, names: tuple[str, ...], weight: Array) -> Array:
+        """The effective weight of one matrix, or of those of several layers in a stack."""
+        places = [place for place, name in enumerate(names) if name in self.layers]
+        if not places:
+            return weight
+        adapters = [self.layers[names[place]] for place in places]
+        if adapters[0].A.ndim == weight.ndim:
+            return adapters[0].onto(weight, self.scale)
+        together: Adapter = jax.tree.map(lambda *layers: jnp.stack(layers), *adapters)
+        if len(places) == len(names):
+            return together.onto(weight, self.scale)
+        chosen_layers = jnp.array(places)
+        return weight.at[chosen_layers].set(together.onto(weight[chosen_layers], self.scale))
 
     def check_moved(self) -> None:
         """Raises UserError where a B is still zero after a step: it got no gradient."""
@@ -109,7 +120,7 @@ def lengths(weight: Float[Array, "... I O"]) -> Float[Array, "... O"]:
 
 def adaptable(model: LanguageModel) -> dict[str, tuple[Array, Axes]]:
     """The matrices [..., in, out] of all mixers and channel mixers with their axes, by their places."""
-    found = {}
+    found, model = {}, unstacked(model)
 
     def note(path: Any, array: Array, role: str, dims: Any, names: Axes) -> None:
         if role == "matrix":

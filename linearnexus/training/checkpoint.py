@@ -4,7 +4,7 @@
 
 A checkpoint is written to a temporary folder, flushed to the disk and renamed; manifest.json has each file's SHA-256.
 Reading verifies it and falls back to the newest good one, naming the bad file. Weights are named by their place,
-blocks.7.mixer.wq.
+blocks.7.mixer.wq, each layer's by itself, also where memory holds the layers stacked.
 
 Look first at: `save`, `newest_good`, `load_tree`.
 """
@@ -30,6 +30,7 @@ from linearnexus.core.paths import atomic_folder, sync
 from linearnexus.core.renames import RESHAPED_TENSORS, SPLIT_TENSORS, current_name
 from linearnexus.core.tensor_file import DTYPES, TensorFile, TensorPlace, write_arrays
 from linearnexus.models.quantize import Quantizer
+from linearnexus.models.stacked import layer_names, unstacked, unstacked_shapes
 
 T = TypeVar("T")
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -138,13 +139,19 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def load_tree(path: Path, like: T, keep: Quantizer | None = None) -> T:
-    """The arrays of a safetensors file in the structure of `like` (arrays or shapes). `keep`: what is made of each by
-    its role, one after another, so that memory never holds all that is in the file.
+    """The arrays of a safetensors file in the structure of `like` (arrays or shapes), whose layers may be stacked.
+    `keep`: what is made of each by its role, one after another, so that memory never holds all that is in the file.
 
     Raises UserError, naming the first tensor that is missing, superfluous or of another shape or type.
     """
     file = open_tensors(path, like)
-    arrays: Iterable[Any] = (jax.numpy.array(file.read(name)) for name in named_leaves(like))
+
+    def read(names: tuple[str, ...], leaf: Any) -> Any:
+        layers = [file.read(name) for name in names]
+        array = layers[0] if len(layers) == 1 else np.stack(layers)
+        return jax.numpy.array(array.reshape(leaf.shape))
+
+    arrays: Iterable[Any] = map(read, layer_names(like), jax.tree.leaves(like))
     if keep is not None:
         arrays = map(keep, arrays, jax.tree.leaves(roles(like)), jax.tree.leaves(matrix_dims(like)))
     return jax.tree_util.tree_unflatten(jax.tree.structure(like), arrays)
@@ -158,7 +165,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def open_tensors(path: Path, like: Any) -> TensorFile:
     """The file of `load_tree`, with its errors, before any number is read."""
-    file, wanted = TensorFile(path), named_leaves(like)
+    file, wanted = TensorFile(path), named_leaves(unstacked_shapes(like))
     file.places = _current_places(file.places, {name: leaf.shape for name, leaf in wanted.items()})
     for name in [*wanted, *file.places]:
         if name not in file.places or name not in wanted:
@@ -204,7 +211,7 @@ def all_finite(tree: Any) -> bool:
 
 def write_tensors(path: Path, tree: Any) -> None:
     """The arrays of a tree by their places, flushed to the disk. Raises OSError."""
-    write_arrays(path, {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()})
+    write_arrays(path, named_leaves(unstacked(jax.tree.map(np.asarray, tree))))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -9,12 +9,12 @@ Look first at: `TrainSettings`, `TrainConfig`.
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from linearnexus.core.config import config
 from linearnexus.core.errors import UserError
 from linearnexus.data.settings import DataSettings
-from linearnexus.models.config import ModelConfig
+from linearnexus.models.config import ModelConfig, Remat
 from linearnexus.training.optimizers import MuonConfig, OptimizerConfig, optimizer_config
 
 DEFAULT_STEPS = 2000
@@ -42,6 +42,9 @@ class TrainSettings(DataSettings):  # --help prints the docstring and the commen
     decay: tuple[str, ...] = ()  # the weight decay of some parameters, in the same way: embedding=0
     gradient_clip: float = 1.0  # largest gradient norm; 0: off
     gradient_accumulation_steps: int = 1  # batches whose gradients are averaged before a step
+    # what the backward pass computes again instead of keeping it in memory: none; norms: norms and nonlinearities;
+    # dots: all but products with weights; block: whole blocks, the least memory and most work; results stay the same
+    remat: Remat = "norms"
     # decay of the moving average of the weights that checkpoints hold too, such as 0.999; 0: there is none
     ema_decay: float = 0.0
 
@@ -87,6 +90,7 @@ class TrainConfig(TrainSettings):
             ("sequence_length", self.sequence_length >= 1, whole),
             ("batch_size", self.batch_size >= 1, whole),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps >= 1, whole),
+            ("remat", self.remat in get_args(Remat), f"give one of {', '.join(get_args(Remat))}"),
             ("log_interval", self.log_interval >= 1, whole),
             ("eval_interval", self.eval_interval is None or self.eval_interval >= 1, whole),
             ("patience", self.patience is None or self.patience >= 1, whole),
@@ -125,6 +129,6 @@ LENGTHS = ("max_steps", "epochs", "max_minutes")
 # change too. Everything else makes it another run.
 RESUMABLE = {
     *(*LENGTHS, "patience", "learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "decay_fraction"),
-    *("rate", "decay", "gradient_clip", "eval_interval", "eval_batches", "log_interval"),
+    *("rate", "decay", "gradient_clip", "remat", "eval_interval", "eval_batches", "log_interval"),
     *("sample_prompt", "sample_tokens"),
 }

@@ -46,7 +46,7 @@ class Job:
 
     @classmethod
     def trainable(cls, config: Any, parent: LanguageModel) -> Any:
-        """What trains, in a run that begins with these weights: all of them."""
+        """What trains, in a run that begins with these weights: all of them. The layers of a deep model are stacked."""
         return parent
 
     def objective(self) -> Objective:

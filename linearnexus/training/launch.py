@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from linearnexus.core.errors import UserError
 from linearnexus.models.costs import count
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stacked import stacked_shapes
 from linearnexus.tokenizers import load as load_tokenizer
 from linearnexus.tokenizers import save
 from linearnexus.training import checkpoint, parent, run_folder
@@ -60,7 +61,9 @@ def train(
     """
     job = completed(open_job(config, None if base is None else base.tokenizer), base)
     config, source = job.config, job.source
-    model = None if base is None else dataclasses.replace(base.model, config=config.model)
+    if base is not None:
+        base = base.to_train(config)
+    model = None if base is None else base.model
     training = _Training(job, model if config.freezes_base else None)
     trained = state_shapes(config, model).model
     check_patterns(config, trained)
@@ -109,7 +112,9 @@ def resume(folder: Path, changes: dict[str, Any], quiet: bool = False) -> Path:
         raise UserError(f"{checkpoints} has no checkpoint any more; restore it from a copy, or train a new run.")
     good = checkpoint.newest_good(checkpoints, notes.append) if began else None
     needs_base = "from" in info and (good is None or config.freezes_base)
-    model = parent.load(folder, info["from"], config.model) if needs_base else None
+    model = (
+        parent.load(folder, info["from"], stacked_shapes(LanguageModel.shapes(config.model))) if needs_base else None
+    )
     training = _Training(job, model if config.freezes_base else None)
     check_patterns(config, state_shapes(config, model or training.update.frozen).model)
     run_folder.write_config(folder, training.config, info)

@@ -9,11 +9,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from linearnexus.core.errors import UserError, unknown
 from linearnexus.core.forms import forward_mode
-from linearnexus.core.module import module, named_leaves, roles, static
+from linearnexus.core.module import module, roles, static
+from linearnexus.models.stacked import layer_names, unstacked
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.optimizers.optimizer_config import OptimizerConfig
 
@@ -60,29 +62,54 @@ class Optimizer:
             return updates, state
         leaves, structure = jax.tree.flatten(updates)
         parts = zip(
-            named_leaves(trained), leaves, jax.tree.leaves(trained), jax.tree.leaves(roles(trained)), strict=True
+            layer_names(trained), leaves, jax.tree.leaves(trained), jax.tree.leaves(roles(trained)), strict=True
         )
         return jax.tree.unflatten(structure, [self._by_name(*part) for part in parts]), state
 
-    def _by_name(self, name: str, update: jax.Array, weight: jax.Array, role: str) -> jax.Array:
-        """The update of one parameter with what the patterns say of it."""
-        decay = _first(name, self.decay_patterns, self.decays)
-        if decay is not None:
-            usual = (
-                0.0 if role == "vector" else self.values["weight_decay"]
-            )  # what the optimizer has already subtracted
-            update = update + (usual - decay) * weight
-        rate = _first(name, self.rate_patterns, self.rates)
+    def _by_name(self, names: tuple[str, ...], update: jax.Array, weight: jax.Array, role: str) -> jax.Array:
+        """The update of one parameter, or of a stack of those of several layers, with what the patterns say of it."""
+        if self.decay_patterns:
+            # what the optimizer has already subtracted
+            usual = 0.0 if role == "vector" else self.values["weight_decay"]
+            decay = _value(names, weight, self.decay_patterns, self.decays, usual)
+            update = update if decay is None else update + (usual - decay) * weight
+        rate = _value(names, weight, self.rate_patterns, self.rates, 1.0)
         return update if rate is None else update * rate
 
     def _chain(self) -> optax.GradientTransformationExtraArgs:
-        clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
+        clip = optax.identity() if self.gradient_clip is None else _clip(self.gradient_clip)
         return optax.chain(clip, self.config.build(self.values))
 
 
-def _first(name: str, patterns: Pattern, values: tuple[Any, ...]) -> Any | None:
-    """The value of the first pattern that matches a parameter's name."""
-    return next((value for pattern, value in zip(patterns, values, strict=True) if fnmatchcase(name, pattern)), None)
+def gradient_norm(gradients: Any) -> jax.Array:
+    """The Euclidean length of all gradients together, summed layer by layer also where these are stacked: the order
+    decides the last bits."""
+    return optax.tree.norm(unstacked(gradients))
+
+
+def _clip(largest: Any) -> optax.GradientTransformation:
+    """`optax.clip_by_global_norm`, with the norm of `gradient_norm`."""
+
+    def update(gradients: Any, state: Any, _: Any = None) -> tuple[Any, Any]:
+        norm = gradient_norm(gradients)
+        small = norm < largest
+
+        def scaled(part: jax.Array) -> jax.Array:
+            return jax.lax.select(small, part, (part / norm.astype(part.dtype)) * largest)
+
+        return jax.tree.map(scaled, gradients), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def _value(names: tuple[str, ...], weight: jax.Array, patterns: Pattern, values: tuple[Any, ...], usual: Any) -> Any:
+    """What the first pattern that matches says of a parameter, or of each layer of a stack: one number where all layers
+    have the same, and `usual` for those that no pattern matches. None where it matches none."""
+    found = [next((n for n, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None) for name in names]
+    if len(set(found)) == 1:
+        return None if found[0] is None else values[found[0]]
+    layers = [usual if number is None else values[number] for number in found]
+    return jnp.stack([jnp.asarray(value, weight.dtype) for value in layers]).reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def parse_patterns(option: str, entries: tuple[str, ...]) -> dict[str, float]:
@@ -105,7 +132,7 @@ def parse_patterns(option: str, entries: tuple[str, ...]) -> dict[str, float]:
 
 def check_patterns(config: TrainConfig, trained: Any) -> None:
     """Raises UserError for a pattern that matches no parameter, naming the nearest one."""
-    names = list(named_leaves(trained))
+    names = [name for layers in layer_names(trained) for name in layers]
     for option, entries in (("rate", config.rate), ("decay", config.decay)):
         for pattern in parse_patterns(option, entries):
             if not any(fnmatchcase(name, pattern) for name in names):

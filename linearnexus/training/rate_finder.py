@@ -9,7 +9,7 @@ Look first at: `find_rate`, `RateFinding`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def find_rate(config: TrainConfig, base: ParentRun | None = None) -> RateFinding
     """
     job: Job = completed(open_job(config, None if base is None else base.tokenizer), base)
     config = job.config
-    model = None if base is None else replace(base.model, config=config.model)
+    model = None if base is None else base.to_train(config).model
     usual = config.optimizer.usual_rate if base is None else config.peak_rate
     low, high = usual / SPAN, usual * SPAN**0.7
     rates = tuple(low * (high / low) ** (step / (STEPS - 1)) for step in range(STEPS))

@@ -1,5 +1,6 @@
 """The training step: one compiled function from (state, batch) to (state, metrics); the state that goes in is donated.
 
+The weights of a deep model and what its optimizer remembers are stacks of layers here (`models.stacked`).
 What its program depends on is the static part of its arguments: of the model, the objective and the optimizer.
 Everything else is data, so another learning rate, schedule, seed or weight decay compiles nothing again.
 
@@ -13,17 +14,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 from jaxtyping import Float, UInt
 
 from linearnexus.core.module import apply_lr_multipliers, module
-from linearnexus.models.config import ModelConfig
+from linearnexus.models.config import ModelConfig, Remat
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.models.stacked import stacked, unstacked, with_remat
 from linearnexus.training.config import TrainConfig
 from linearnexus.training.fit import Loop
 from linearnexus.training.objective import Metrics, Objective
-from linearnexus.training.optimizer import Optimizer
+from linearnexus.training.optimizer import Optimizer, gradient_norm
 from linearnexus.training.schedules import learning_rate
 
 
@@ -37,7 +38,8 @@ class TrainState:
 
 
 def new_state(trained: Any, optimizer: Optimizer) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; the layers of a deep model are stacked, where the optimizer takes stacks."""
+    trained = stacked(trained) if optimizer.config.takes_stacks else unstacked(trained)
     return TrainState(jnp.zeros((), jnp.int32), trained, optimizer.init(trained))
 
 
@@ -82,7 +84,7 @@ def mean_loss(
     return jax.tree.map(lambda sum_: sum_ / count, total)
 
 
-@partial(jax.jit, donate_argnames="state")
+@partial(jax.jit, donate_argnames="state", static_argnames="remat")
 def train_step(
     state: TrainState,
     batches: Any,
@@ -91,17 +93,19 @@ def train_step(
     objective: Objective,
     optimizer: Optimizer,
     frozen: LanguageModel | None = None,
+    remat: Remat = "norms",
 ) -> tuple[TrainState, Metrics]:
     """One update at learning rate `rate`.
 
     batches: a pytree of the objective's own, [A, ...]: the gradients of A batches are averaged. seed: of the run; each
-    step has a key of its own. frozen: weights that the objective needs and that stay as they are. The metrics are
-    the objective's before the update, and the norm of the gradient before clipping.
+    step has a key of its own. frozen: weights that the objective needs and that stay as they are. remat: what the
+    gradient computes again (`models.remat`). The metrics are the objective's before the update, and the norm of the
+    gradient before clipping.
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss(trained: Any) -> tuple[Array, Metrics]:
-        return mean_loss(objective, trained, frozen, batches, key)
+        return mean_loss(objective, with_remat(trained, remat), with_remat(frozen, remat), batches, key)
 
     (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.model)
     # model and optimizer compute in explicit dtypes; optax's own arithmetic wants the standard promotion
@@ -112,7 +116,7 @@ def train_step(
         trained = jax.tree.map(
             lambda weight, update: weight + rate * update, state.model, apply_lr_multipliers(updates)
         )
-        metrics = {**metrics, "grad_norm": optax.tree.norm(gradients)}
+        metrics = {**metrics, "grad_norm": gradient_norm(gradients)}
     return TrainState(state.step + 1, trained, optimizer_state), metrics
 
 
@@ -130,7 +134,10 @@ class Update:
 
     def at_rate(self, state: TrainState, batch: Any, rate: float) -> tuple[TrainState, Metrics]:
         """The step at a given learning rate."""
-        return train_step(state, batch, jnp.float32(rate), self.seed, self.objective, self.optimizer, self.frozen)
+        remat = self.config.remat
+        return train_step(
+            state, batch, jnp.float32(rate), self.seed, self.objective, self.optimizer, self.frozen, remat
+        )
 
     @cached_property
     def seed(self) -> Array:

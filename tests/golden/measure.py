@@ -30,6 +30,7 @@ import numpy as np  # noqa: E402
 from linearnexus import api  # noqa: E402
 from linearnexus.cli.main import VERBS  # noqa: E402
 from linearnexus.models.presets import PRESETS, preset  # noqa: E402
+from linearnexus.models.stacked import unstacked  # noqa: E402
 from linearnexus.training.config import TrainConfig  # noqa: E402
 from linearnexus.training.report import read_metrics  # noqa: E402
 from linearnexus.training.step import random_state  # noqa: E402
@@ -123,7 +124,7 @@ def weights(large: bool = False) -> dict[str, Any]:
         if (config.n_layer * config.hidden_size**2 > 4e6) != large:
             continue
         digest, total, squares = hashlib.sha256(), 0.0, 0.0
-        model = random_state(TrainConfig(model=config, optimizer="lion")).model
+        model = unstacked(random_state(TrainConfig(model=config, optimizer="lion")).model)
         for leaf in jax.tree.leaves(model):
             array = np.asarray(leaf)
             digest.update(array.tobytes())

@@ -2,6 +2,7 @@
 
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
+from linearnexus.models.stacked import has_stacks, unstacked_copy
 from linearnexus.training.display import Display
 from linearnexus.training.fit import Loop
 from linearnexus.training.hooks.cadence import AtEvaluations, Cadence
@@ -25,6 +26,8 @@ class Samples(AtEvaluations):
             return
         with self.clock.pause(loop):
             model = merge_frozen(loop.state.model, self.update.frozen)
+            if has_stacks(model):  # decoding reads whole arrays, not slices of a stack for every token
+                model = unstacked_copy(model)
             sampling = SamplingConfig(temperature=TEMPERATURE, seed=config.seed)
             generator = Generator(model, source.tokenizer, config.sequence_length)
             prompt = self.job.prompt(config.sample_prompt)

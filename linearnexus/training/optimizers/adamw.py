@@ -17,6 +17,7 @@ else:
 @config("adamw")
 class AdamWConfig(OptimizerConfig):
     usual_rate: ClassVar[float] = 3e-3
+    takes_stacks: ClassVar[bool] = True
 
     weight_decay: float = traced(0.1)  # of matrices and embeddings, never of norms, biases, decays
     beta1: float = 0.9  # decay of the mean of gradients

@@ -17,6 +17,7 @@ else:
 @config("lion")
 class LionConfig(OptimizerConfig):
     usual_rate: ClassVar[float] = 3e-4
+    takes_stacks: ClassVar[bool] = True
 
     weight_decay: float = traced(0.1)  # of matrices and embeddings, never of norms, biases, decays
     beta1: float = 0.9  # share of the momentum in a step's direction

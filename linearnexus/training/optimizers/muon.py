@@ -25,6 +25,7 @@ class MuonConfig(OptimizerConfig):
     schedule moves both alike."""
 
     usual_rate: ClassVar[float] = 5e-3
+    takes_stacks: ClassVar[bool] = True
 
     matrix_learning_rate: float = traced(
         USUAL_MATRIX_RATE

@@ -31,6 +31,9 @@ class OptimizerConfig(ABC):
     """
 
     usual_rate: ClassVar[float]  # a peak learning rate that trains the small presets well; docs/log.md has the sweep
+    # Does it treat each number, or each matrix of a stack [n, in, out], by itself? Then it gets the layers of a deep
+    # model stacked, and the step is faster.
+    takes_stacks: ClassVar[bool] = False
     weight_decay: float
 
     @abstractmethod

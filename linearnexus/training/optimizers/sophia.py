@@ -16,7 +16,8 @@ else:
 
 @config("sophia")
 class SophiaConfig(OptimizerConfig):
-    """Every tenth step it also differentiates along a random direction, for the estimate (Hutchinson's)."""
+    """Every tenth step it also differentiates along a random direction, for the estimate (Hutchinson's). The direction
+    is drawn parameter by parameter, so the layers of a deep model are not stacked."""
 
     usual_rate: ClassVar[float] = 1e-3
 
