@@ -27,7 +27,6 @@ from linearnexus.generation import slots
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import tokens
 from linearnexus.generation.slots import SlotState
-from linearnexus.generation.text import Token
 from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import preset
 
@@ -97,12 +96,20 @@ def admitted(model: LanguageModel, table: SlotState, slot: int, text: Text) -> S
     return slots.admit(table, np.int32(slot), row)
 
 
-def alone(model: LanguageModel, text: Text, slot: int = 0) -> list[Token]:
+Line = tuple  # a token, both log-probabilities, and the most probable tokens where they were asked for
+
+
+def lines(written: slots.Written, slot: int, text: Text) -> list[Line]:
+    found = tokens(written, slot, slots.BEST if text.best else 0)
+    return list(zip(*found[:3], found.best or [()] * len(found.ids), strict=True))
+
+
+def alone(model: LanguageModel, text: Text, slot: int = 0) -> list[Line]:
     """The text with nobody else in the table."""
     table, found = admitted(model, slots.empty(model, WIDTH, LENGTH, VOCAB), slot, text), []
     while int(table.left[slot]):
         table, out = slots.decode(model, table, np.int32(slots.DECODE))
-        found += tokens(slots.unpack(out, slots.DECODE), slot, slots.BEST if text.best else 0)
+        found += lines(slots.unpack(out, slots.DECODE), slot, text)
     return found
 
 
@@ -125,11 +132,11 @@ def spoil(table: SlotState, slot: Array, seed: Array) -> SlotState:
     return dataclasses.replace(after, left=table.left.at[slot].set(0))
 
 
-def crowd(model: LanguageModel, pool: list[tuple[Text, list[Token]]], draw: random.Random) -> int:
+def crowd(model: LanguageModel, pool: list[tuple[Text, list[Line]]], draw: random.Random) -> int:
     """One schedule. Returns how many tokens were compared; raises AssertionError where one differs."""
     table, compared = slots.empty(model, WIDTH, LENGTH, VOCAB), 0
     waiting = draw.choices(pool, k=draw.randint(1, 20))
-    at: dict[int, tuple[Text, list[Token], list[Token]]] = {}
+    at: dict[int, tuple[Text, list[Line], list[Line]]] = {}
     for slot in range(WIDTH):
         table = spoil(table, np.int32(slot), np.uint32(draw.getrandbits(32)))
     while waiting or at:
@@ -141,7 +148,7 @@ def crowd(model: LanguageModel, pool: list[tuple[Text, list[Token]]], draw: rand
         table, out = slots.decode(model, table, np.int32(steps))
         written = slots.unpack(out, steps)
         for slot, (text, expected, found) in list(at.items()):
-            found += tokens(written, slot, slots.BEST if text.best else 0)
+            found += lines(written, slot, text)
             assert found == expected[: len(found)], (text, slot)
             over = len(found) == len(expected)
             assert (int(table.left[slot]) == 0) == over, (text, slot, len(found), len(expected), int(table.left[slot]))

@@ -21,7 +21,7 @@ from linearnexus.generation import engine, sampling, slots
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
 from linearnexus.generation.look import inspect_prompt
-from linearnexus.generation.text import Continuation, Generation, Token
+from linearnexus.generation.text import Continuation, Generation, Tokens
 from linearnexus.mixers.configs import AttentionConfig, MambaConfig, MLPConfig
 from linearnexus.models.config import BlockConfig, LayerNormConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
@@ -215,8 +215,8 @@ def test_streams_give_the_text_of_generate():
     assert "".join(pieces) == results[0].text and len(pieces) > 3
 
 
-def written(ids) -> list[Token]:
-    return [Token(id_, -float(id_), -0.5) for id_ in ids]
+def written(ids) -> Tokens:
+    return Tokens(list(ids), [-float(id_) for id_ in ids], [-0.5] * len(ids), [])
 
 
 def test_characters_of_several_bytes_are_never_split():

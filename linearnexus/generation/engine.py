@@ -24,7 +24,7 @@ from linearnexus.core.module import named_leaves
 from linearnexus.generation import slots
 from linearnexus.generation.config import DEFAULT, SamplingConfig
 from linearnexus.generation.slots import SlotState, Written
-from linearnexus.generation.text import Continuation, Generation, Token
+from linearnexus.generation.text import Best, Continuation, Generation, Tokens
 from linearnexus.models.language_model import LanguageModel, ModelState
 from linearnexus.ops.kv_cache import BLOCK
 from linearnexus.tokenizers.tokenizer import Tokenizer
@@ -125,7 +125,7 @@ class Generator:
             seconds = time.perf_counter() - began
             for slot, number in sorted(at.items(), key=lambda item: item[1]):
                 text = requests[number].text
-                if piece := text.add(list(tokens(written, slot, requests[number].best))):
+                if piece := text.add(tokens(written, slot, requests[number].best)):
                     yield number, piece
                 if text.finish_reason is not None:
                     del at[slot]
@@ -237,15 +237,13 @@ class Generator:
         )
 
 
-def tokens(written: Written, slot: int, best: int = 0) -> Iterator[Token]:
+def tokens(written: Written, slot: int, best: int = 0) -> Tokens:
     """What a decode call wrote in a slot."""
-    for step, token in enumerate(written.tokens[:, slot].tolist()):
-        if token < 0:
-            return
-        ids, logprobs = written.best[step, slot, :best], written.best_logprobs[step, slot, :best]
-        yield Token(
-            token,
-            float(written.logprobs[step, slot]),
-            float(written.drawn_logprobs[step, slot]),
-            tuple(pair for pair in zip(ids.tolist(), logprobs.tolist(), strict=True) if pair[0] >= 0),
-        )
+    ids = written.tokens[:, slot].tolist()
+    count = ids.index(-1) if -1 in ids else len(ids)
+    logprobs, drawn = (values[:count, slot].tolist() for values in (written.logprobs, written.drawn_logprobs))
+    most: list[Best] = []
+    if best:
+        pairs = (values[:count, slot, :best].tolist() for values in (written.best, written.best_logprobs))
+        most = [tuple(pair for pair in zip(*both, strict=True) if pair[0] >= 0) for both in zip(*pairs, strict=True)]
+    return Tokens(ids[:count], logprobs, drawn, most)

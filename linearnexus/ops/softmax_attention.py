@@ -354,16 +354,37 @@ def step_attention(
     visible = _visible(low, high, cache.index(length))
     if tokens.valid is not None:
         visible = visible & tokens.valid[:, :, None]
-    b, heads, size = q.shape
-    grouped = (q / math.sqrt(size)).reshape(b, k.shape[1], -1, 1, size)
-    sums = _no_sums(grouped, cache.values[0].shape[-1])
-    for number, block in enumerate(zip(cache.keys, cache.values, cache.cut(visible), strict=True)):
-        if number == 0:
-            sums = _add_keys(sums, grouped, *block)
+    grouped = q.reshape(len(q), 1, k.shape[1], -1, q.shape[-1])
+    sums: Sums | None = None
+    for block in zip(cache.keys, cache.values, cache.cut(visible), strict=True):
+        if sums is None:
+            sums = _read_block(grouped, *block)
         else:
-            sums = jax.lax.cond(jnp.any(block[2]), _add_keys, lambda sums, *_: sums, sums, grouped, *block)
+            sums = jax.lax.cond(jnp.any(block[2]), _read_more, lambda sums, *_: sums, sums, grouped, *block)
+    assert sums is not None
     _, total, y = sums
-    return (y / total).astype(q.dtype).reshape(b, heads, -1), cache
+    return (y / total).astype(q.dtype).reshape(*q.shape[:2], -1), cache
+
+
+def _read_block(
+    q: Float[Array, "B 1 G R K"], k: Float[Array, "B G s K"], v: Float[Array, "B G s V"], visible: Bool[Array, "B 1 s"]
+) -> Sums:
+    """The sums of one query over some keys. The order of q's dimensions, and the division behind the product, are what
+    XLA's CPU backend is fastest with: 5 of 20 microseconds a layer of gpt-nano."""
+    scores = at_least_float32(jnp.einsum("btgrk,bgsk->bgrts", q, k.astype(q.dtype))) / math.sqrt(q.shape[-1])
+    scores = jnp.where(visible[:, None, None], scores, -1e30)
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - top)
+    read = jnp.einsum("bgrts,bgsv->bgrtv", weights.astype(v.dtype), v).astype(weights.dtype)
+    return top, jnp.sum(weights, axis=-1, keepdims=True), read
+
+
+def _read_more(sums: Sums, q: Array, k: Array, v: Array, visible: Array) -> Sums:
+    """The sums with those of another block. One of which a row sees nothing leaves that row as it is, to the bit."""
+    (top, total, y), (more_top, more_total, more_y) = sums, _read_block(q, k, v, visible)
+    highest = jnp.maximum(top, more_top)
+    faded, more_faded = jnp.exp(top - highest), jnp.exp(more_top - highest)
+    return highest, total * faded + more_total * more_faded, y * faded + more_y * more_faded
 
 
 def visibility(tokens: TokenLayout, window: int | None) -> Bool[Array, "B T T"]:
