@@ -31,7 +31,7 @@ from linearnexus.models.language_model import LanguageModel
 from linearnexus.models.presets import preset
 
 PRESETS = ("gpt", "mamba", "mamba2", "gated-deltanet", "jamba", "rwkv7", "mlstm", "sliding-window")
-WIDTH, LENGTH, VOCAB = 8, 256, 65
+WIDTH, LENGTH, VOCAB = 8, 512, 65
 POOL = 48  # texts a preset
 
 
@@ -63,8 +63,9 @@ def random_text(draw: random.Random) -> Text:
         frequency_penalty=sometimes(draw.uniform(-1, 1), 0),
         seed=draw.choice((0, draw.getrandbits(32), draw.getrandbits(64))),
     )
+    length = draw.choice((1, 2, 15, 17, 40, 64, 65, 66, draw.randint(1, 180), draw.randint(200, 400)))
     return Text(
-        prompt=tuple(draw.choices(range(VOCAB), k=draw.choice((1, 2, 15, 17, 40, 64, 65, 66, draw.randint(1, 180))))),
+        prompt=tuple(draw.choices(range(VOCAB), k=length)),
         sampling=sampling,
         max_tokens=draw.randint(1, 48),
         ends=tuple(draw.sample(range(VOCAB), draw.choice((0, 0, 1, 3)))),

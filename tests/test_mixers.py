@@ -532,20 +532,20 @@ def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents:
                 assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
-@pytest.mark.parametrize(("slots", "window"), [(600, None), (300, None), (300, 150)])
+@pytest.mark.parametrize(("slots", "window"), [(1100, None), (600, None), (400, 400)])
 def test_steps_over_blocks_of_a_cache(slots: int, window: int | None) -> None:
     """A cache of several blocks, on a text that fills some of them, or goes around the ring, against the whole square.
     Catches a block that is left out, read twice or taken for another, and a row that ended."""
     rng = np.random.default_rng(0)
-    length, steps, groups = 310, 4, 2
+    length, steps, groups = 610, 4, 2
     with precision("float64"):
         q, k, v = (jnp.asarray(rng.standard_normal((B, length + steps, heads, 4))) for heads in (4, groups, groups))
-        valid = jnp.ones((B, length), bool).at[1, :200].set(False)
+        valid = jnp.ones((B, length), bool).at[1, :400].set(False)
         cache, position, index, found = Cache.init(B, groups, slots, 4, jnp.float64), None, None, []
         for part in (slice(0, 64), slice(64, length)):
             tokens, position, index = count_tokens(valid[:, part].shape, valid[:, part], None, position, index)
             cache = op.extend_attention(q[:, part], k[:, part], v[:, part], cache, tokens, window)[1]
-        assert len(cache.keys) == (4 if slots == 600 else 3)
+        assert len(cache.keys) == {1100: 4, 600: 3, 400: 2}[slots]
         everything = jnp.concatenate([valid, jnp.ones((B, steps), bool)], axis=1)
         for t in range(length, length + steps):
             live = jnp.ones((B, 1), bool).at[0, 0].set(t < length + 2)

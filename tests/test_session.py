@@ -126,11 +126,11 @@ def test_the_memory_of_a_long_conversation_is_bounded() -> None:
 
 
 def test_a_resized_cache_is_the_same_blocks(strict: None) -> None:
-    generator = writer("jamba", 0, 300)
-    state = generator.model.init_state(1, 128)
+    generator = writer("jamba", 0, 600)
+    state = generator.model.init_state(1, 256)
     state = jax.tree.map(lambda a: a + 1, state)
-    larger = resized(generator.model, state, 300)
-    again = resized(generator.model, larger, 128)
+    larger = resized(generator.model, state, 600)
+    again = resized(generator.model, larger, 256)
     assert jax.tree.map(np.shape, again) == jax.tree.map(np.shape, state)
     assert all(
         (np.asarray(a) == np.asarray(b)).all() for a, b in zip(*map(jax.tree.leaves, (again, state)), strict=True)

@@ -99,25 +99,24 @@ class Generator:
         """Writes all texts, in a table whose caches hold `length` tokens: (number of the request, piece of its text) as
         it is made."""
         width = min(len(requests), WIDTH)
-        table = None
-        waiting, free, at = deque(enumerate(requests)), list(range(width))[::-1], dict[int, int]()
+        waiting, at = deque(enumerate(requests)), dict[int, int]()
+        free: list[int] = []
         last: tuple[Sequence[int], ModelState] | None = None  # samples of a prompt share what was read of it
+
+        def next_row(slot: int) -> SlotState:
+            nonlocal last
+            at[slot], request = waiting.popleft()
+            if last is None or last[0] is not request.ids:
+                last = request.ids, self._read(request, length)
+            return self._row(request, last[1])
+
+        rows = [next_row(slot) for slot in range(width)]
+        table = rows[0] if width == 1 else slots.table_of(rows)
         steps = 4
-        while waiting or at:
+        while at:
             while waiting and free:
-                number, request = waiting.popleft()
-                if last is None or last[0] is not request.ids:
-                    last = request.ids, self._read(request, length)
                 slot = free.pop()
-                at[slot] = number
-                row = self._row(request, last[1])
-                if width == 1:
-                    table = row
-                else:
-                    table = (
-                        slots.empty(self.model, width, length, self.tokenizer.vocab_size) if table is None else table
-                    )
-                    table = slots.admit(table, np.int32(slot), row)
+                table = slots.admit(table, np.int32(slot), next_row(slot))
             most = max(requests[number].text.left for number in at.values())
             began = time.perf_counter()
             table, out = slots.decode(self.model, table, np.int32(min(steps, most)))

@@ -13,7 +13,7 @@ Look first at: `Sampling`, `sample`, `filtered`, `draw`, `_above`.
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -78,13 +78,12 @@ def row(
 ) -> Sampling:
     """The settings of one row [B = 1], as NumPy arrays. number: among the samples of a prompt. prompt: its ids. bias:
     what is added to a token's score. allowed [W]: the tokens that may be drawn (None: all)."""
-    seed = np.array([[sampling.seed >> 32 & 0xFFFFFFFF, sampling.seed & 0xFFFFFFFF]], np.uint32)
     seen, added = np.zeros((1, vocab_size), bool), np.zeros((1, vocab_size), np.float32)
     seen[0, np.asarray(prompt, np.int64)] = True
     for token, value in (bias or {}).items():
         added[0, token] = value
     values: dict[str, Any] = {
-        "key": np.asarray(_folded(seed, np.array([number], np.int32))),
+        "key": _row_key(sampling.seed, number),
         "top_k": np.array([min(sampling.top_k, ALL) if sampling.top_k else ALL], np.int32),
         "bias": added,
         "allowed": np.ones((1, vocab_size), bool) if allowed is None else np.asarray(allowed, bool)[None],
@@ -98,6 +97,13 @@ def row(
     penalised = (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) != (1, 0, 0)
     values["adjusted"] = np.array([any((penalised, bias, allowed is not None))])
     return Sampling(**values)
+
+
+@lru_cache(maxsize=4096)
+def _row_key(seed: int, number: int) -> np.ndarray:
+    """The key [1, 2] of a sample: that of the number under that of the seed, of which 64 bits count."""
+    words = np.array([[seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF]], np.uint32)
+    return np.asarray(_folded(words, np.array([number], np.int32)))
 
 
 @jax.jit

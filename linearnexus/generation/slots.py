@@ -138,6 +138,19 @@ def empty(model: LanguageModel, width: int, slots: int, vocab_size: int) -> Slot
     return dataclasses.replace(settings, state=state)
 
 
+def table_of(rows: Sequence[SlotState]) -> SlotState:
+    """A table that begins with these rows [B = 1], one a slot: what `admit` would make of them, in one call. Several
+    rows may have the same state."""
+    settings = [dataclasses.replace(row, state=None) for row in rows]  # type: ignore[arg-type]
+    table = jax.tree.map(lambda *values: np.concatenate(values), *settings)
+    return dataclasses.replace(table, state=_joined(*(row.state for row in rows)))
+
+
+@jax.jit
+def _joined(*states: ModelState) -> ModelState:
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *states)
+
+
 @partial(jax.jit, donate_argnames="table")
 def admit(table: SlotState, slot: Int[Array, ""], row: SlotState) -> SlotState:
     """The table with all that the slot held overwritten by the row [B = 1]."""

@@ -1,6 +1,6 @@
 """What attention keeps of the tokens so far: their keys and values, in a ring that is stored in blocks.
 
-The blocks have 128, 128, 256, 512, 1,024, ... slots, the last as many as are left. A step reads a block only where one
+The blocks have 256, 256, 512, 1,024, ... slots, the last as many as are left. A step reads a block only where one
 of its rows sees something in it, so a short text does not pay for a long cache. A slot's block depends on the slot
 alone, so a longer cache is the same blocks and more.
 
@@ -17,11 +17,11 @@ from linearnexus.core.module import module
 from linearnexus.core.tokens import TokenLayout
 
 NEVER = jnp.iinfo(jnp.int32).max  # the index of a key that no query sees
-BLOCK = 128  # slots of the first two blocks (docs/log.md)
+BLOCK = 256  # slots of the first two blocks (docs/log.md)
 
 
 def block_sizes(slots: int) -> list[int]:
-    """The slots of each block: 128, 128, 256, 512, ..., cut off at `slots`. No slot at all is one empty block."""
+    """The slots of each block: 256, 256, 512, ..., cut off at `slots`. No slot at all is one empty block."""
     sizes, held = [min(BLOCK, slots)], min(BLOCK, slots)
     while held < slots:
         sizes.append(min(held, slots - held))
