@@ -20,6 +20,7 @@ from linearnexus.core.module import roles
 from linearnexus.mixers.configs import MixerConfig
 from linearnexus.models.costs import costs, count
 from linearnexus.models.presets import PRESETS, preset
+from linearnexus.ops.kv_cache import Cache
 
 LAWS = Path(__file__).resolve().parents[1] / "docs" / "laws.md"
 HIDDEN_SIZE, CONTEXT, LENGTHS = 128, 1024, (1024, 8192, 65536)
@@ -127,6 +128,11 @@ def written(config: MixerConfig) -> str:
 def state(config: MixerConfig, length: int) -> list[tuple[str, Any]]:
     """What is remembered of one sequence of that length: the name and shape of each array."""
     shapes = jax.eval_shape(lambda: config.init(HIDDEN_SIZE, jax.random.key(0)).init_state(1, length, "float32"))
+    shapes = jax.tree.map(
+        lambda part: part.whole() if isinstance(part, Cache) else part,
+        shapes,
+        is_leaf=lambda part: isinstance(part, Cache),
+    )
     named = jax.tree_util.tree_leaves_with_path(shapes)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in named]
 

@@ -89,8 +89,14 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+    ("name", "deep"),
+    [
+        pytest.param(name, deep, marks=() if (name, deep) == ("losses", True) else pytest.mark.slow)
+        for name in MODELS
+        for deep in (False, True)
+    ],
+)
 def test_no_policy_changes_the_numbers(name: str, deep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses and gradients, unrolled and scanned over a stack, under every policy, in float64. Catches a recomputed
     block that draws other masks, sees other starts, or loses its loss or what it shares."""

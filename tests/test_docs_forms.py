@@ -38,6 +38,7 @@ def python(folder: Path, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_form_is_the_op(folder: Path) -> None:
     """Values, gradients and a whole model, and how often the form was called."""
     assert python(folder, "check.py").startswith("The same; called 8 times")

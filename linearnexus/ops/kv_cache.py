@@ -9,6 +9,7 @@ Look first at: `Cache`, `block_sizes`.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -93,6 +94,14 @@ class Cache:
         newest = length[:, None] - 1
         index = newest - (newest - slot) % self.slots
         return jnp.where(index >= 0, index, NEVER)
+
+    def whole(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """What it is without blocks: the shapes of k [B, G, S, K] and, where they are stored, of v [B, G, S, V]."""
+        first = {"k": self.keys[0]} | ({} if self.own_values is None else {"v": self.own_values[0]})
+        return {
+            name: jax.ShapeDtypeStruct((*block.shape[:2], self.slots, block.shape[3]), block.dtype)
+            for name, block in first.items()
+        }
 
     def joined(self) -> tuple[Float[Array, "B G S K"], Float[Array, "B G S V"]]:
         """Keys and values in one array each: a copy where there is more than one block."""

@@ -37,7 +37,8 @@ def loop(run: Run, prompt: str, tokens: int = TOKENS, sampling: SamplingConfig =
     generator, tokenizer = run.generator, run.tokenizer
     ids = generator.encode(prompt)
     state = read(run.model, ids[:-1], fresh(run.model, 1, generator.slots(len(ids), tokens)))
-    one, written = row(sampling, tokenizer.vocab_size, prompt=ids), jnp.zeros((1, tokenizer.vocab_size), jnp.int32)
+    one = jax.tree.map(jnp.asarray, row(sampling, tokenizer.vocab_size, prompt=ids))
+    written = jnp.zeros((1, tokenizer.vocab_size), jnp.int32)
     steps = []
     for index in range(tokens):
         logits, state = step(run.model, jnp.asarray(ids[-1:]), state)

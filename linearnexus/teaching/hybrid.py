@@ -13,6 +13,7 @@ from linearnexus.core.config import config_name
 from linearnexus.models.config import ModelConfig
 from linearnexus.models.costs import costs
 from linearnexus.models.language_model import LanguageModel
+from linearnexus.ops.kv_cache import Cache
 from linearnexus.teaching.explanation import Explanation, bytes_text, table
 from linearnexus.teaching.picture import Picture
 from linearnexus.teaching.plots import COLOURS, Box, Row, rows
@@ -48,9 +49,14 @@ def _arrays(state: Any) -> str:
     """`keys 4 x 8192 x 32` and so on, a line each."""
     if isinstance(state, tuple):  # of a mixer and its channel mixer
         return "\n".join(map(_arrays, state))
-    named = ((field.name, getattr(state, field.name)) for field in dataclasses.fields(state))
+    values = (
+        state.whole()
+        if isinstance(state, Cache)
+        else {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    )
     shapes = (
-        (name, [" x ".join(map(str, array.shape[1:])) for array in jax.tree.leaves(part)]) for name, part in named
+        (name, [" x ".join(map(str, array.shape[1:])) for array in jax.tree.leaves(part)])
+        for name, part in values.items()
     )
     return "\n".join(f"{WORDS.get(name, name)} {' + '.join(sizes)}" for name, sizes in shapes if sizes)
 

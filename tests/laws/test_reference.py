@@ -117,17 +117,19 @@ class Row(NamedTuple):
 
 
 def attention(config: configs.AttentionConfig, params: Any, row: Row) -> np.ndarray:
-    slots = row.state.k.shape[1]
+    keys, values = (np.concatenate(blocks, axis=1) for blocks in (row.state.keys, row.state.own_values))
+    slots = keys.shape[1]
     last = [i % slots for i in range(max(0, row.index - slots), row.index)]
-    past = [(row.state.k[:, slot], row.state.v[:, slot]) for slot in last]
+    past = [(keys[:, slot], values[:, slot]) for slot in last]
     shape = (config.n_head, config.kv_heads, config.window, config.rope_theta)
     return reference.attention(weights_of(params), row.x, row.document, past, *shape, position=row.position)
 
 
 def latent_attention(config: configs.LatentAttentionConfig, params: Any, row: Row) -> np.ndarray:
     rank = params.wk.shape[0]
-    slots = row.state.k.shape[1]
-    last = [row.state.k[0, i % slots] for i in range(max(0, row.index - slots), row.index)]
+    keys = np.concatenate(row.state.keys, axis=1)
+    slots = keys.shape[1]
+    last = [keys[0, i % slots] for i in range(max(0, row.index - slots), row.index)]
     past = [(kept[:rank], kept[rank:]) for kept in last]
     shape = (config.n_head, config.rope_theta, row.position)
     return reference.latent_attention(weights_of(params), row.x, row.document, past, *shape)
