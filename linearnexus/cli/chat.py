@@ -26,9 +26,9 @@ DESCRIPTION = "Talk with a trained model. Ctrl-C stops an answer, /help lists wh
 COMMANDS = {
     "/undo": "take the last question and its answer back",
     "/retry": "another answer to the last question",
-    "/fork": "keep this point of the conversation under a name: /fork NAME; /load NAME returns to it",
+    "/fork": "keep this point: /fork NAME, and /load NAME returns to it",
     "/save": "write the conversation to a file: /save FILE",
-    "/load": "resume a conversation from /fork or /save: /load NAME or /load FILE",
+    "/load": "resume from a fork or a file: /load NAME, /load FILE",
     "/reset": "forget the conversation",
     "/exit": "leave (so does Ctrl-D)",
     "/help": "this list",
