@@ -16,7 +16,7 @@ import pytest
 
 from linearnexus.core.config import from_json, to_json
 from linearnexus.core.errors import UserError
-from linearnexus.core.module import roles
+from linearnexus.core.module import MatrixDims, matrix_dims
 from linearnexus.generation import engine, sampling, slots
 from linearnexus.generation.config import SamplingConfig
 from linearnexus.generation.engine import Generator
@@ -56,11 +56,12 @@ PROMPTS = ["a", "the cat", "x" * 17, "once upon a time", "\n", "zebra " * 5, "so
 def make(config: ModelConfig, vocab_size: int = CHARS.vocab_size) -> LanguageModel:
     config = dataclasses.replace(config, vocab_size=vocab_size, tie_embeddings=False)
 
-    def scaled(array, role):
-        return 2.5 * array / (array.std() * math.sqrt(array.shape[-2])) if role == "matrix" else array
+    def scaled(array, dims):
+        matrix = isinstance(dims, MatrixDims)
+        return 2.5 * array / (array.std() * math.sqrt(dims.matrix(array).shape[-2])) if matrix else array
 
     model = LanguageModel.init(config, jax.random.key(0))
-    model = jax.tree.map(scaled, model, roles(model))
+    model = jax.tree.map(scaled, model, matrix_dims(model))
     return dataclasses.replace(model, head=model.head * 40, embedding=model.embedding * 5)
 
 

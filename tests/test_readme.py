@@ -46,6 +46,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_text.txt").write_text("Once upon a time there was a little dog. It ran to the tree.\n" * 200)
     found = commands("linearnexus ")
     verbs = {"train", "compare", "generate", "inspect", "explain", "info", "tokenizer", "data", "convert"}
+    verbs |= {"doctor", "cache"}
     assert {words[1] for words in found} == verbs
     for words in found:
         arguments = words[1:]

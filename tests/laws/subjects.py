@@ -14,7 +14,7 @@ import numpy as np
 
 import linearnexus.models.presets as presets
 from linearnexus.core.config import config_types
-from linearnexus.core.module import roles
+from linearnexus.core.module import MatrixDims, matrix_dims
 from linearnexus.core.tokens import count_tokens
 from linearnexus.mixers.configs import MixerConfig
 from linearnexus.mixers.contract import Context
@@ -63,13 +63,13 @@ def moved(module: Any, dtype: str, seed: int = 0) -> Any:
     """The module with loud parameters, in the given precision."""
     rng = np.random.default_rng(seed)
 
-    def move(role: str, array: Any) -> np.ndarray:
+    def move(array: Any, dims: Any) -> np.ndarray:
         noise = rng.standard_normal(array.shape)
-        if role == "matrix":
-            return (noise / np.sqrt(array.shape[-2])).astype(dtype)
+        if isinstance(dims, MatrixDims):
+            return (noise / np.sqrt(dims.matrix(array).shape[-2])).astype(dtype)
         return (np.asarray(array) + 0.3 * noise).astype(dtype)
 
-    return jax.tree.map(move, roles(module), module)
+    return jax.tree.map(move, module, matrix_dims(module))
 
 
 def mixer(config: MixerConfig, dtype: str, seed: int = 0) -> Subject:
