@@ -72,19 +72,22 @@ class HarnessModel(LM):
         return [-float(sum(map(np.sum, windowed(self.generator.model, ids, self.length)))) for ids in texts]
 
     def generate_until(self, requests: Sequence[Instance], **_settings: Any) -> list[str]:
-        """For (context, settings): the text that the model writes, up to one of settings["until"]."""
-        answers = []
-        for request in requests:
-            context, settings = request.args
+        """For (context, settings): the text that the model writes, up to one of settings["until"]. Requests with the
+        same settings, as those of a task are, are written together."""
+        alike: dict[tuple, list[int]] = {}
+        for number, (_, settings) in enumerate(request.args for request in requests):
             until = settings.get("until") or []
+            temperature = settings.get("temperature", 0.0) if settings.get("do_sample") else 0.0
             wish = int(settings.get("max_gen_toks", MAX_TOKENS))
-            sampling = SamplingConfig(
-                temperature=settings.get("temperature", 0.0) if settings.get("do_sample") else 0.0
-            )
-            ids = self.generator.encode(context)[-max(1, self.length - wish) :]
-            stop = [until] if isinstance(until, str) else until
-            answers.append(self.generator.generate([ids], wish, sampling, stop)[0].text)
-        return answers
+            key = wish, temperature, (until,) if isinstance(until, str) else tuple(until)
+            alike.setdefault(key, []).append(number)
+        answers: dict[int, str] = {}
+        for (wish, temperature, stop), numbers in alike.items():
+            most = max(1, self.length - wish)
+            ids = [self.generator.encode(requests[number].args[0])[-most:] for number in numbers]
+            written = self.generator.generate(ids, wish, SamplingConfig(temperature=temperature), stop)
+            answers |= {number: one.text for number, one in zip(numbers, written, strict=True)}
+        return [answers[number] for number in range(len(requests))]
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         """The ids of both, at most T + 1, and how many of them are the continuation. Spaces at the end of the context

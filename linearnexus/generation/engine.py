@@ -129,7 +129,7 @@ class Generator:
                 if text.finish_reason is not None:
                     del at[slot]
                     free.append(slot)
-                    if width > 1:
+                    if text.stop and width > 1:  # the table does not know these
                         table = slots.release(table, np.int32(slot))
             steps = min(2 * steps, slots.DECODE) if seconds < PACE else max(min(steps, most) // 2, 1)
 
