@@ -131,7 +131,7 @@ class Generator:
                     free.append(slot)
                     if text.stop and width > 1:  # the table does not know these
                         table = slots.release(table, np.int32(slot))
-            steps = min(2 * steps, slots.DECODE) if seconds < PACE else max(min(steps, most) // 2, 1)
+            steps = max(1, min(int(min(steps, most) * min(PACE / seconds, 8)), slots.DECODE))
 
     def encode(self, prompt: str | list[int]) -> list[int]:
         """The ids of a prompt; an empty one starts a new line. Raises UserError for text that has no ids."""

@@ -33,7 +33,7 @@ from linearnexus.models.language_model import LanguageModel, ModelState
 
 CHUNK = 64  # tokens of a prompt that are read at once, from multiples of it on
 TAILS = (16, 32, CHUNK)  # what the last chunk is filled up to
-DECODE = 64  # tokens of a decode call at most
+DECODE = 128  # tokens of a decode call at most
 ENDS = 8  # end tokens that a row may have
 BEST = 20  # most probable tokens that a row may ask for
 
