@@ -129,7 +129,7 @@ class Generator:
                 if text.finish_reason is not None:
                     del at[slot]
                     free.append(slot)
-                    if text.stop and width > 1:  # the table does not know these
+                    if text.stop and width > 1:  # of stop strings the table knows nothing: the row may still live
                         table = slots.release(table, np.int32(slot))
             steps = max(1, min(int(min(steps, most) * min(PACE / seconds, 8)), slots.DECODE))
 
