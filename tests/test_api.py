@@ -106,6 +106,7 @@ def test_metrics_survive_half_a_row(tmp_path: Path) -> None:
     assert dataclasses.replace(run, folder=tmp_path).metrics() == rows
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_the_same(run_cli: Any, place: Path) -> None:
     """The same options and seeds in a process of its own: the same weights, samples and text. Catches defaults that
     differ between the two, and a model that depends on the process."""

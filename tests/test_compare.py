@@ -91,6 +91,7 @@ def test_the_command_line_end_to_end(tmp_path: Path, run_cli: Any) -> None:
     assert rows[0]["state_bytes"] == 2 * 6 * 16 * 4  # keys and values of six tokens
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the second of three runs: nothing is trained again, and all numbers are those of one left alone."""
     monkeypatch.chdir(tmp_path)
@@ -125,6 +126,7 @@ def test_a_stopped_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         api.compare(["retnet"], name="stopped", **{**options, "batch_size": 8})
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_is_told_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = {**TINY, "max_steps": 60, "warmup_steps": 0, "log_interval": 5}

@@ -93,10 +93,11 @@ def same(one: Any, other: Any) -> bool:
     ("name", "deep"),
     [
         ("losses", True),
-        pytest.param("losses", False, marks=pytest.mark.slow),
-        pytest.param("shared", True, marks=pytest.mark.slow),
+        ("losses", False),
+        ("shared", True),
     ],
 )
+@pytest.mark.slow
 def test_no_policy_changes_the_numbers(name: str, deep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses and gradients, unrolled and scanned over a stack, under every policy, in float64. Catches a recomputed
     block that draws other masks, sees other starts, or loses its loss or what it shares."""

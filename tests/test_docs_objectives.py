@@ -121,6 +121,7 @@ def test_the_page_works_as_written(run_cli: Any, folder: Path, monkeypatch: pyte
         assert done.returncode == 2 and f"set {VARIABLE} (an optimizer, an objective)" in sentence, done.stderr
 
 
+@pytest.mark.slow
 def test_the_fields_from_python(folder: Path) -> None:
     """As the page says: `ln.train("my_recipe.py", z_loss=1e-2)`."""
     assert 'ln.train("my_recipe.py", z_loss=1e-2)' in PAGE

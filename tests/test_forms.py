@@ -231,6 +231,7 @@ def test_float64_is_the_xla_form(counted: Counted) -> None:
     assert y.dtype == "float64" and counted.calls == 0
 
 
+@pytest.mark.slow
 def test_derivatives_are_the_xla_forms(counted: Counted) -> None:
     """Backwards, forwards, forwards through backwards, in and around compiled functions, and of some arguments only."""
 
@@ -262,6 +263,7 @@ def test_vmap_is_the_xla_form(counted: Counted) -> None:
     assert counted.calls == 0
 
 
+@pytest.mark.slow
 def test_a_form_with_gradients_and_vmap_keeps_them() -> None:
     """Its own backward pass is used, which doubles here. Inside `forward_mode` it is left out, for it has no jvp."""
 

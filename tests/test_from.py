@@ -97,6 +97,7 @@ def test_what_is_refused(place: Path) -> None:
     assert sorted(Path("runs").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_learned_positions_do_not_grow() -> None:
     """A longer sequence makes a longer table in a new model; the weights of an old one have none."""
     short = dataclasses.replace(config("gpt").model, learned_positions=32)

@@ -132,6 +132,7 @@ def test_a_batch_writes_what_each_prompt_writes_alone(name):
         assert len({result.text for result in together}) > 5
 
 
+@pytest.mark.slow
 def test_strict_dtypes_and_ranks(strict):
     choice = SamplingConfig(0.9, top_k=9, top_p=0.9, min_p=0.01, repetition_penalty=1.2)
     writer = Generator(make(ModelConfig((_mamba,), n_layer=1, hidden_size=12)), CHARS, 64)

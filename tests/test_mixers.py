@@ -532,7 +532,9 @@ def test_a_long_window_in_blocks_is_the_window(cut: int, window: int, documents:
                 assert error(np.asarray(one), np.asarray(right)) < 1e-12
 
 
-@pytest.mark.parametrize(("slots", "window"), [(1100, None), (600, None), (400, 400)])
+@pytest.mark.parametrize(
+    ("slots", "window"), [pytest.param(1100, None, marks=pytest.mark.slow), (600, None), (400, 400)]
+)
 def test_steps_over_blocks_of_a_cache(slots: int, window: int | None) -> None:
     """A cache of several blocks, on a text that fills some of them, or goes around the ring, against the whole square.
     Catches a block that is left out, read twice or taken for another, and a row that ended."""

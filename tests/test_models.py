@@ -164,6 +164,7 @@ def test_layers_drawn_together_are_those_drawn_alone() -> None:
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), block, wanted)
 
 
+@pytest.mark.slow
 def test_what_writes_into_the_residual_stream_is_scaled_by_the_depth() -> None:
     """Standard deviation 0.02 / sqrt(2 n_layer) for GPT-2's, the uniform bound over sqrt(n_layer) for Mamba's; nothing
     else is scaled. 24 * 24 draws give 3 percent (1 sigma); 12 are allowed, four layers are averaged."""
@@ -260,6 +261,7 @@ def test_a_model_computes_its_equations(name: str, changes: dict[str, Any]) -> N
 # one code path for all depths
 
 
+@pytest.mark.slow
 def test_deep_models_scan_over_their_periods_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs, gradients and dropout's masks of 5 layers of period 2, scanned and unrolled. Catches layers that the
     scan takes in another order, a last part left out, and layers whose dropout key differs between the two."""
@@ -309,6 +311,7 @@ def test_dropout_is_on_with_a_key_and_off_without() -> None:
     assert (one != other).any(-1).all()  # at every token
 
 
+@pytest.mark.slow
 def test_every_use_of_dropout_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedding, each layer's two branches and each block of its attention weights: catches two masks that are the
     same."""
@@ -370,6 +373,7 @@ def test_bfloat16_activations_stay_near_float32(name: str) -> None:
         assert narrow == ({"bfloat16", "int32"} if name == "gpt2-small" else {"bfloat16", "float32", "int32"})
 
 
+@pytest.mark.slow
 def test_float64_activations_over_float32_parameters() -> None:
     """Parameters stay float32 whatever the activations are; nothing on the way falls back to float32."""
     with precision("float64"):

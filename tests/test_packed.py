@@ -108,6 +108,7 @@ def train(name: str, **options: Any) -> api.Run:
     return api.train(config("gpt", **options), name=name, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run_on_prepared_data_and_a_resumed_one(folder: Path) -> None:
     """Catches another tokenizer in the run's folder, batches that change when the run goes on, and data that may
     change unnoticed."""

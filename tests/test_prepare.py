@@ -218,6 +218,7 @@ def interrupted(source: list[str], folder: Path, settings: PrepareSettings) -> P
     raise AssertionError("it never ended")
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """Also with workers. Catches a place that is off by a document, counts that begin anew, and an order of results
     that depends on the workers."""

@@ -159,6 +159,7 @@ def test_tensors_of_an_older_checkpoint(tmp_path: Path) -> None:
             checkpoint.open_tensors(path, tree)
 
 
+@pytest.mark.slow
 def test_tensors_that_had_another_form(tmp_path: Path) -> None:
     """A matrix that had fewer dimensions, and taps that were one array, open to the bit: in a model, an optimizer's
     state and under any name above them. Mamba's own `conv` stays; another shape is still refused, and so is a part that

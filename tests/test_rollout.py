@@ -51,6 +51,7 @@ def train(name: str) -> Any:
     return launch.train(RolloutConfig(**vars(given)), name, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_rollout_resumes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step 3 trains on the rollout of step 2 again: the checkpoint between them has to keep it."""
     monkeypatch.chdir(tmp_path)

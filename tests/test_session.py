@@ -125,6 +125,7 @@ def test_the_memory_of_a_long_conversation_is_bounded() -> None:
     assert session.history == replay(["0?", "1?"], "gpt").history
 
 
+@pytest.mark.slow
 def test_a_resized_cache_is_the_same_blocks(strict: None) -> None:
     generator = writer("jamba", 0, 600)
     state = generator.model.init_state(1, 256)

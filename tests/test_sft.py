@@ -259,6 +259,7 @@ def experts(model: Any) -> Any:
     return model.blocks[2].channel_mixer.up
 
 
+@pytest.mark.slow
 def test_every_adapter_gets_a_gradient() -> None:
     """In attention, Mamba, an MLP and experts. Catches a mixer that reads a weight past its adapter, and a gradient of
     the base."""
@@ -351,6 +352,7 @@ def test_adapters_of_a_published_family_have_its_names(tmp_path: Path) -> None:
     assert linear_layers(MODELS["gpt"]) == {}
 
 
+@pytest.mark.slow
 def test_it_goes_on_bit_for_bit(taught: Path) -> None:
     """A run that was stopped, without the one it began with. Catches adapters that begin anew, a base that is lost, and
     batches that change."""

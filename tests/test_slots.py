@@ -62,9 +62,11 @@ def test_logprobs_are_those_of_a_forward_pass(name: str) -> None:
         logprobs = np.asarray(jax.nn.log_softmax(logits, axis=-1))
         np.testing.assert_allclose(made.logprobs, logprobs[np.arange(40), made.tokens], atol=1e-5, rtol=0)
         for place, best in enumerate(made.best):
-            order = np.argsort(-logprobs[place], kind="stable")[:5]
-            np.testing.assert_allclose([logprob for _, logprob in best], logprobs[place][order], atol=1e-5, rtol=0)
-            assert [id_ for id_, _ in best] == order.tolist()
+            told, values = zip(*best, strict=True)
+            np.testing.assert_allclose(values, np.sort(logprobs[place])[:-6:-1], atol=1e-5, rtol=0)
+            # two tokens may be as probable but for rounding, so their order is not compared
+            np.testing.assert_allclose(values, logprobs[place][list(told)], atol=1e-5, rtol=0)
+            assert len(set(told)) == 5
         counts = np.zeros((40, CHARS.vocab_size), np.int32)
         for place, token in enumerate(made.tokens[:-1]):
             counts[place + 1 :, token] += 1
@@ -90,6 +92,7 @@ def test_penalties_are_those_of_openai(strict) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_texts_than_rows_wait_for_a_free_one() -> None:
     """Catches a text that is lost, written twice, or that depends on whose slot it got."""
     writer = Generator(make(FAMILIES["mamba"]), CHARS, 64)

@@ -141,6 +141,7 @@ def test_what_tokens_wrote_adds_up_to_the_state(run: ln.Run) -> None:
     assert 0 < layer.kept < 1
 
 
+@pytest.mark.slow
 def test_the_loop_writes_what_generate_writes(run: ln.Run) -> None:
     """Catches another seed, index or state than the engine's, and probabilities of another step."""
     prompt = TOPICS["generate"].example

@@ -355,6 +355,7 @@ def test_parameters_learn_at_their_own_rates() -> None:
         assert size == pytest.approx(0.02 if name.endswith("w_bias") else 0.01, rel=0.01), name
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch() -> None:
     """Catches a sum in place of the mean, an update for each small batch, and batches that are left out."""
     settings = config("jamba", gradient_clip=0.0)
@@ -370,6 +371,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
         np.testing.assert_allclose(moments[name], value, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
 
+@pytest.mark.slow
 def test_dropout_has_its_own_key_at_every_step_and_batch() -> None:
     """At rate 0 the weights stay, so the loss of one batch changes with the dropout alone. Catches a key that is used
     again, in the next step or in the other half of an accumulated batch, and dropout that is ignored."""
