@@ -13,7 +13,7 @@ from jax import Array
 from linearnexus.core.axes import AXES, OF_ONE_PRODUCT, Axes
 from linearnexus.core.errors import UserError
 from linearnexus.core.layers import RMSNorm, _parts_apart, _parts_side_by_side, linear, linear_parts
-from linearnexus.core.module import axes, matrix, matrix_dims, module, named_leaves, part, roles, table, vector
+from linearnexus.core.module import axes, matrix, matrix_dims, module, named_leaves, part, roles, static, table, vector
 from linearnexus.mixers.configs import AttentionConfig, LatentAttentionConfig, MLPConfig, MoEConfig
 from linearnexus.models.config import BlockConfig, ModelConfig
 from linearnexus.models.language_model import LanguageModel
